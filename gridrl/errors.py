@@ -1,0 +1,37 @@
+"""The exceptions gridrl raises when it is used wrongly or handed something it cannot read.
+
+Failure of physics (a state that diverges, a part of the grid that loses supply) is never an
+exception: it is a `FlowStatus` in a result row. Every message names the elements concerned
+and says what to do about them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class GridrlError(Exception):
+    """Base of everything gridrl raises on purpose."""
+
+
+class GridError(GridrlError, ValueError):
+    """The description of a network contradicts itself or the physics."""
+
+
+class ElementError(GridrlError, LookupError):
+    """A name given by the user fits no element, or more than one."""
+
+
+class CaseError(GridrlError, ValueError):
+    """A case name or file cannot be read as a network."""
+
+
+class MissingExtra(GridrlError, ImportError):
+    """An optional dependency is needed; the message gives the install command."""
+
+
+def offending(mask: NDArray[np.bool_], names: Sequence[str], limit: int = 5) -> str:
+    """Name the elements selected by ``mask``, at most ``limit`` of them."""
+    picked = [names[int(k)] for k in np.flatnonzero(mask)[: limit + 1]]
+    return ", ".join(picked[:limit]) + (", ..." if len(picked) > limit else "")
