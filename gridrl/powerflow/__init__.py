@@ -1,0 +1,1 @@
+"""AC and DC power flow: one state is a batch of one."""

@@ -1,0 +1,1 @@
+"""Fixed-pattern sparse linear algebra over lanes: ordering, symbolic analysis, SIMD values."""
