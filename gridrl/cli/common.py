@@ -1,0 +1,164 @@
+"""What several commands share: the case with its edits, numbers as text, JSON, files.
+
+Everything a person reads goes through here, so that units, missing values and rounding look
+alike in every table.
+"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gridrl.case import Case
+
+Row = Mapping[str, Any]
+
+CaseArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CASE",
+        help="Built-in grid (case14, case118, ...) or a file: MATPOWER .m, pandapower .json, ...",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+OpenOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--open",
+        metavar="NAME",
+        help="Take an element out of service first: kind:id, or a unique name. Repeatable.",
+        show_default=False,
+    ),
+]
+ScaleOption = Annotated[
+    float, typer.Option("--scale-load", metavar="FACTOR", help="Multiply every load first.")
+]
+
+
+def read_case(name: str, opened: Sequence[str] | None = None, scale: float = 1.0) -> "Case":
+    """The case called ``name`` with the edits that the options ask for."""
+    from gridrl.edit import open_elements, scale_load
+    from gridrl.io import load
+
+    case = load(name)
+    if scale != 1.0:  # NaN too: scale_load refuses it
+        case = scale_load(case, scale)
+    if opened:
+        case = open_elements(case, opened)
+    return case
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console that never breaks a name with markup in it, nor guesses at numbers."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def number(value: Any, digits: int = 1) -> str:
+    """A number for a table cell; a dash for what does not exist."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    return f"{value:,.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON knows it: numpy unwrapped, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    json.dump(plain(document), sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def check_writeable(path: Path, suffixes: Sequence[str], option: str) -> None:
+    """Refuse before the computing, not after it, a file that could not be written."""
+    from gridrl.errors import CaseError
+
+    if path.suffix.lower() not in suffixes:
+        raise CaseError(
+            f"{option} {path}: the file's ending chooses the format, and '{path.suffix}' is none "
+            f"of {', '.join(suffixes)}."
+        )
+    if path.is_dir():
+        raise CaseError(f"{option} {path}: this is a folder. Name a file in it.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise CaseError(f"{option} {path}: there is no folder {folder}. Make it first.")
+    try:
+        existed = path.exists()
+        with path.open("ab"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise CaseError(f"{option} {path}: cannot be written ({error.strerror}).") from error
+
+
+# A spreadsheet runs a cell that starts with one of these as a formula.
+_FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_cell(value: Any) -> Any:
+    """The value for a CSV cell: text that a spreadsheet would run is quoted, numbers are not."""
+    value = plain(value)
+    if isinstance(value, str) and value.startswith(_FORMULA_START):
+        return "'" + value
+    return "" if value is None else value
+
+
+def write_rows(path: Path, rows: Sequence[Row], document: Mapping[str, Any]) -> None:
+    """Write a table as .csv or .parquet, or the whole ``document`` around it as .json."""
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+    elif suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns(rows))
+            writer.writerows([csv_cell(row.get(c)) for c in columns(rows)] for row in rows)
+    else:
+        parquet = require_pyarrow()
+        import pyarrow
+
+        table = pyarrow.table({c: [plain(row.get(c)) for row in rows] for c in columns(rows)})
+        parquet.write_table(table, path)
+
+
+def columns(rows: Iterable[Row]) -> list[str]:
+    """Every column of the rows, in order of first appearance."""
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def require_pyarrow() -> Any:
+    """`pyarrow.parquet`, or the sentence that says how to get it."""
+    from gridrl.errors import MissingExtra
+
+    try:
+        import pyarrow.parquet
+    except ImportError as missing:
+        raise MissingExtra(
+            "Parquet files need pyarrow: pip install 'gridrl[parquet]'. A .csv or .json file "
+            "needs nothing."
+        ) from missing
+    return pyarrow.parquet

@@ -1,0 +1,120 @@
+"""``gridrl load``: what a file holds, and what reading it cost."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from gridrl.cli.common import CaseArgument, JsonOption, console, print_json, read_case
+
+if TYPE_CHECKING:
+    from gridrl.case import Case
+
+
+def load(case: CaseArgument, *, as_json: JsonOption = False) -> None:
+    """Show what is in a grid: elements, voltage levels, and what the reader could not keep."""
+    loaded = read_case(case)
+    document = describe(loaded)
+    if as_json:
+        print_json(document)
+    else:
+        _show(document)
+
+
+def describe(case: "Case") -> dict[str, Any]:
+    """Counts, voltage levels and loss report of a case, ready for JSON."""
+    import numpy as np
+
+    grid = case.grid
+    real = ~grid.is_star
+    levels = []
+    for kv in sorted(set(grid.vn_kv[real].tolist()), reverse=True):
+        at = real & (grid.vn_kv == kv)
+        lines = at[grid.from_substation] & at[grid.to_substation]
+        units = at[grid.unit_substation]
+        kinds = Counter(k for k, here in zip(grid.unit_kind, units, strict=True) if here)
+        levels.append(
+            {
+                "vn_kv": kv,
+                "buses": int(at[grid.bus_substation].sum()),
+                "substations": int(at.sum()),
+                "branches_within": int(lines.sum()),
+                "units": dict(sorted(kinds.items())),
+            }
+        )
+    rated = np.isfinite(grid.i_max_from) | np.isfinite(grid.i_max_to) | np.isfinite(grid.s_max)
+    return {
+        "case": case.source or grid.name,
+        "name": grid.name,
+        "origin": case.origin,
+        "digest": case.digest,
+        "s_base_mva": grid.s_base_mva,
+        "buses": grid.n_bus,
+        "substations": int(real.sum()),
+        "branches": grid.n_branch,
+        "branches_open": int((~case.topology.closed).sum()),
+        "branches_without_rating": int((~rated).sum()),
+        "elements": dict(sorted(Counter(grid.element_kind).items())),
+        "voltage_levels": levels,
+        "report": [
+            {
+                "fate": row.fate.value,
+                "kind": row.kind,
+                "count": row.count,
+                "note": row.note,
+                "elements": list(row.elements),
+            }
+            for row in case.report
+        ],
+        "notes": list(case.notes),
+    }
+
+
+_FATE_STYLE = {"kept": "green", "mapped": "cyan", "refused": "bold red", "suspect": "yellow"}
+_FATE_ORDER = ("refused", "suspect", "mapped", "kept")
+
+
+def _show(document: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    out = console()
+    out.print(f"{document['name']}", style="bold")
+    origin = f"from {document['origin']}, " if document["origin"] else ""
+    out.print(
+        f"{origin}{document['buses']} buses in {document['substations']} substations, "
+        f"{document['branches']} branches ({document['branches_open']} open, "
+        f"{document['branches_without_rating']} without a rating), base "
+        f"{document['s_base_mva']:g} MVA"
+    )
+    out.print("Elements: " + ", ".join(f"{n} {kind}" for kind, n in document["elements"].items()))
+
+    levels = Table(title="Voltage levels", title_justify="left")
+    for column in ("kV", "buses", "branches within"):
+        levels.add_column(column, justify="right")
+    levels.add_column("units")
+    for level in document["voltage_levels"]:
+        levels.add_row(
+            f"{level['vn_kv']:g}",
+            str(level["buses"]),
+            str(level["branches_within"]),
+            ", ".join(f"{n} {kind}" for kind, n in level["units"].items()),
+        )
+    out.print(levels)
+
+    report = Table(title="What became of the input", title_justify="left")
+    for column in ("fate", "kind"):
+        report.add_column(column)
+    report.add_column("count", justify="right")
+    report.add_column("note", overflow="fold")
+    for row in sorted(document["report"], key=lambda row: _FATE_ORDER.index(row["fate"])):
+        named = row["elements"][:5] if row["fate"] in ("refused", "suspect") else []
+        more = ", ..." if len(row["elements"]) > len(named) else ""
+        which = f" ({', '.join(named)}{more})" if named else ""
+        report.add_row(
+            row["fate"],
+            row["kind"],
+            str(row["count"]),
+            row["note"] + which,
+            style=_FATE_STYLE[row["fate"]] if row["fate"] != "kept" else None,
+        )
+    out.print(report)
+    for note in document["notes"]:
+        out.print(f"Note: {note}")
