@@ -1,0 +1,70 @@
+"""Names of the networks that pandapower ships: a list here, so that nothing need be imported.
+
+Every function of ``pandapower.networks`` that builds a net without an argument; a test holds the
+list against the installed pandapower.
+"""
+
+NAMED = tuple(
+    """
+    GBnetwork
+    GBreducednetwork
+    case118
+    case11_iwamoto
+    case1354pegase
+    case14
+    case145
+    case1888rte
+    case24_ieee_rts
+    case2848rte
+    case2869pegase
+    case30
+    case300
+    case3120sp
+    case33bw
+    case39
+    case4gs
+    case5
+    case57
+    case6470rte
+    case6495rte
+    case6515rte
+    case6ww
+    case89pegase
+    case9
+    case9241pegase
+    case_ieee30
+    case_illinois200
+    create_cigre_network_hv
+    create_cigre_network_lv
+    create_cigre_network_mv
+    create_dickert_lv_network
+    create_kerber_dorfnetz
+    create_kerber_landnetz_freileitung_1
+    create_kerber_landnetz_freileitung_2
+    create_kerber_landnetz_kabel_1
+    create_kerber_landnetz_kabel_2
+    create_kerber_vorstadtnetz_kabel_1
+    create_kerber_vorstadtnetz_kabel_2
+    create_synthetic_voltage_control_lv_network
+    example_multivoltage
+    example_simple
+    four_loads_with_branches_out
+    iceland
+    ieee_european_lv_asymmetric
+    kb_extrem_dorfnetz
+    kb_extrem_dorfnetz_trafo
+    kb_extrem_landnetz_freileitung
+    kb_extrem_landnetz_freileitung_trafo
+    kb_extrem_landnetz_kabel
+    kb_extrem_landnetz_kabel_trafo
+    kb_extrem_vorstadtnetz_1
+    kb_extrem_vorstadtnetz_2
+    kb_extrem_vorstadtnetz_trafo_1
+    kb_extrem_vorstadtnetz_trafo_2
+    lv_schutterwald
+    mv_oberrhein
+    panda_four_load_branch
+    simple_four_bus_system
+    simple_mv_open_ring_net
+    """.split()
+)

@@ -1,0 +1,202 @@
+"""The pandapower door: a pandapower net, in memory or by name, becomes a `Case`.
+
+A power flow on the `Case` equals ``pandapower.runpp`` with its default options (and the net's
+own ``user_pf_options``): transformers as T model, voltage angles calculated, loads voltage
+dependent, reactive limits not enforced. The net handed in is left untouched.
+"""
+
+import copy
+import json
+import random
+import warnings
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from gridrl.case import Case, ReportRow
+from gridrl.errors import CaseError
+from gridrl.grid import Bools, Floats, Grid, Injection, Topology
+from gridrl.io.pandapower_branches import (
+    BRANCH_TABLES,
+    Branches,
+    build_branches,
+    impedance_switches,
+)
+from gridrl.io.pandapower_ppc import Model, build_model
+from gridrl.io.pandapower_units import UNIT_TABLES, Units, build_units, column
+
+
+def load_pandapower(
+    net: Any,
+    *,
+    name: str,
+    source: str = "",
+    report: tuple[ReportRow, ...] = (),
+    voltage_angles: bool = True,
+) -> Case:
+    """Convert a pandapower net.
+
+    Parameters
+    ----------
+    net : pandapowerNet
+        Copied before anything is changed.
+    name : str
+        What the grid is called in results.
+    source : str
+        What the user asked for, if not the name.
+    report : tuple of ReportRow
+        What reading the net has cost so far.
+    voltage_angles : bool
+        ``calculate_voltage_angles`` of ``runpp``. With False, transformer phase shifts and the
+        angles of external grids are ignored, in the AC and in the DC model.
+
+    Raises
+    ------
+    CaseError, GridError
+        The net contradicts itself; the message names table, element, field and unit.
+    """
+    own = copy.deepcopy(net)
+    model = build_model(own, voltage_angles=voltage_angles)
+    tables = [*BRANCH_TABLES, *(table for table in UNIT_TABLES if table not in BRANCH_TABLES)]
+    frames = {table: own[table] for table in tables} | {
+        "switch": impedance_switches(own),
+        "gen": own.gen.iloc[: model.n_gen],
+    }
+    sizes = [len(frames[table]) for table in tables]
+    first = dict(zip(tables, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+    branches = build_branches(model, first)
+    looped = branches.from_substation == branches.to_substation
+    units = build_units(model, first, branches.take(looped))
+    branches = branches.take(~looped)
+    grid = Grid(
+        name=name,
+        s_base_mva=float(own.sn_mva),
+        **_bus_columns(model),
+        **_substation_columns(model, own),
+        element_kind=tuple(np.repeat(tables, sizes).tolist()),
+        element_id=tuple(str(k) for table in tables for k in frames[table].index),
+        element_name=tuple(text for table in tables for text in _names(frames[table])),
+        **_branch_columns(branches),
+        **_unit_columns(units),
+    )
+    return Case(
+        grid=grid,
+        topology=_topology(branches, units),
+        injection=Injection(p=units.p[None], q=units.q[None], v_set=units.v_set[None]),
+        source=source or name,
+        report=report,
+        origin=f"pandapower {version('pandapower')}",
+    )
+
+
+def _names(frame: Any) -> list[str]:
+    if "name" not in frame:
+        return [""] * len(frame)
+    return ["" if text is None or text != text else str(text) for text in frame.name]
+
+
+def _bus_columns(model: Model) -> dict[str, Any]:
+    bus = model.net.bus
+    x, y = _coordinates(model.net)
+    return {
+        "bus_id": tuple(str(k) for k in bus.index),
+        "bus_name": tuple(_names(bus)),
+        "bus_substation": model.substation_of(bus.index),
+        "bus_x": x,
+        "bus_y": y,
+    }
+
+
+def _coordinates(net: Any) -> tuple[Floats, Floats]:
+    """Longitude and latitude (or x and y) of every bus, NaN where unknown or unreadable."""
+    xy = np.full((len(net.bus), 2), np.nan)
+    if "geo" in net.bus:
+        for k, text in enumerate(net.bus.geo):
+            if isinstance(text, str) and text:
+                try:
+                    xy[k] = json.loads(text)["coordinates"][:2]
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    xy[k] = np.nan
+    xy[~np.isfinite(xy).all(axis=1)] = np.nan
+    return xy[:, 0], xy[:, 1]
+
+
+def _substation_columns(model: Model, net: Any) -> dict[str, Any]:
+    size = model.rows.size
+    at = model.substation_of(net.bus.index)
+    v_min, v_max = np.zeros(size), np.full(size, np.inf)
+    np.maximum.at(v_min, at, column(net.bus, "min_vm_pu", 0.0))
+    np.minimum.at(v_max, at, column(net.bus, "max_vm_pu", np.inf))
+    names = [""] * size
+    labels = [text or f"bus {k}" for k, text in zip(net.bus.index, _names(net.bus), strict=True)]
+    for k, label in zip(at.tolist()[::-1], labels[::-1], strict=True):
+        names[k] = label  # the first bus of several gives the name
+    stars = [f"{table}:{k} star" for table in ("xward", "trafo3w") for k in net[table].index]
+    names[size - len(stars) :] = stars
+    return {
+        "substation_name": tuple(names),
+        "vn_kv": model.vn_kv,
+        "v_min": v_min,
+        "v_max": v_max,
+        "is_star": model.is_star,
+    }
+
+
+def _branch_columns(branches: Branches) -> dict[str, Any]:
+    y_ff, y_ft, y_tf, y_tt = branches.y.T
+    return {
+        "branch_element": branches.element.astype(np.int64),
+        "from_substation": branches.from_substation.astype(np.int64),
+        "to_substation": branches.to_substation.astype(np.int64),
+        "y_ff": y_ff,
+        "y_ft": y_ft,
+        "y_tf": y_tf,
+        "y_tt": y_tt,
+        "b_dc": branches.b_dc,
+        "shift_dc": branches.shift_dc,
+        "i_max_from": branches.i_max_from,
+        "i_max_to": branches.i_max_to,
+        "s_max": branches.s_max,
+    }
+
+
+def _unit_columns(units: Units) -> dict[str, Any]:
+    same = "controls_voltage is_reference va_reference slack_weight p_min p_max q_min q_max".split()
+    return {key: getattr(units, key) for key in same} | {
+        "unit_element": units.element.astype(np.int64),
+        "unit_kind": tuple(units.kind.tolist()),
+        "unit_substation": units.substation,
+        "i_share_p": units.share[:, 0],
+        "i_share_q": units.share[:, 1],
+        "z_share_p": units.share[:, 2],
+        "z_share_q": units.share[:, 3],
+    }
+
+
+def _topology(branches: Branches, units: Units) -> Topology:
+    on: Bools = np.concatenate([branches.from_on, branches.to_on, units.on])
+    return Topology(busbar=on.astype(np.int8)[None], closed=branches.closed[None])
+
+
+def build_named(function: str) -> Any:
+    """The network that ``pandapower.networks.<function>()`` makes.
+
+    Raises
+    ------
+    CaseError
+        pandapower has no such function or cannot run it here.
+    """
+    import pandapower.networks
+
+    make = getattr(pandapower.networks, function, None)
+    if make is None:
+        raise CaseError(f"pandapower {version('pandapower')} has no network '{function}'.")
+    state = random.getstate()
+    random.seed(0)  # the Kerber networks draw lengths; the same name must give the same grid
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make()
+    finally:
+        random.setstate(state)
