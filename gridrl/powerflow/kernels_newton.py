@@ -103,7 +103,7 @@ def lane_row_room(pattern):
 def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
     """Write the start voltages and injections of a group of states into lane arrays."""
     k_of, k_row, k_v, k_angle = states[4], states[5], states[7], states[8]
-    s_of, s_row, s_p, s_q, load_of, start_of = states[9:15]
+    s_of, s_row, s_p, s_q, s_ip, s_iq, load_of, start_of = states[9:17]
     n_lane = len(lanes)
     for lane in range(n_lane):
         state = group[lane]
@@ -123,6 +123,9 @@ def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
             i = s_row[c]
             s[2 * i * n_lane + lane] += s_p[c]
             s[(2 * i + 1) * n_lane + lane] += s_q[c]
+            if s1.size > 0:
+                s1[2 * i * n_lane + lane] += s_ip[c]
+                s1[(2 * i + 1) * n_lane + lane] += s_iq[c]
         for c in range(k_of[state], k_of[state + 1]):
             if not np.isnan(k_v[c]):
                 i = k_row[c]
@@ -194,7 +197,6 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, r, worst):
             dq = zero
         store(lanes, r, 2 * i * n_lane, cast(r, dp))
         store(lanes, r, (2 * i + 1) * n_lane, cast(r, dq))
-        # `larger` answers with its second argument on NaN: the new value must come second
         high = larger(high, larger(absolute(dp), absolute(dq)))
     store(lanes, worst, 0, high)
 
@@ -388,17 +390,20 @@ def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, u, d, y, y0, y1):
 
 
 @kernel
-def substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max):
+def substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken):
     """Back substitution, then ``v`` times exp(step): turned by theta, stretched by ln |v|.
 
     A step is cut at ``turn_max`` rad and ``stretch_max``. A row whose |v| is held keeps it to the
     last bit: its stretch is exactly zero and the turn is a rational rotation of modulus one.
+    ``broken`` becomes NaN in the lanes whose step is not finite: their voltages are worthless.
     """
     u_ptr, u_idx = pattern[3], pattern[4]
     n_lane = len(lanes)
     one = splat(lanes, v, 1.0)
     turn_high = splat(lanes, v, turn_max)
     stretch_high = splat(lanes, v, stretch_max)
+    zero = splat(lanes, y, 0.0)
+    poison = zero
     for i in range(u_ptr.size - 2, -1, -1):
         a0 = load(lanes, y, 2 * i * n_lane)
         a1 = load(lanes, y, (2 * i + 1) * n_lane)
@@ -418,9 +423,11 @@ def substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max):
         x1 = load(lanes, d, o + 2 * n_lane) * a0 + load(lanes, d, o + 3 * n_lane) * a1
         store(lanes, y, 2 * i * n_lane, x0)
         store(lanes, y, (2 * i + 1) * n_lane, x1)
+        poison = fma(x0, zero, fma(x1, zero, poison))
         turn = smaller(larger(cast(v, x0), -turn_high), turn_high)
         stretch = smaller(larger(cast(v, x1), -stretch_high), stretch_high)
         turn_voltage(lanes, i, v, turn, stretch, one)
+    store(lanes, broken, 0, poison)
 
 
 @kernel
@@ -478,27 +485,35 @@ def newton(
     rows_open = np.empty(n, np.int64)
     group = np.empty(n_lane, np.int64)
     count = np.empty(n_lane, np.int64)
+    broken = np.zeros(n_lane, like.dtype)
+    failed = np.zeros(n_lane, np.bool_)
     for first in range(0, order.size, n_lane):
         for lane in range(n_lane):
             group[lane] = order[min(first + lane, order.size - 1)]
             count[lane] = -1
+            failed[lane] = False
         opened = open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open)
         load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
         for iteration in range(max_iteration + 1):
             mismatch(lanes, pattern, base, slot, row_data, s, s1, v, y, worst)
             running = 0
             for lane in range(n_lane):
+                if failed[lane]:
+                    continue
                 if worst[lane] < tolerance:
                     if count[lane] < 0:
                         count[lane] = iteration
                 else:
                     count[lane] = -1
-                    if worst[lane] < 1e9:
-                        running += 1
+                    running += 1
             if running == 0 or iteration == max_iteration:
                 break
             eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, u, d, y)
-            substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max)
+            substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
+            for lane in range(n_lane):
+                if np.isnan(broken[lane]) or worst[lane] > 1e9:
+                    failed[lane] = True
+                    count[lane] = -1
         close_lane_rows(opened, rows_open, slot)
         for lane in range(min(n_lane, order.size - first)):
             state = group[lane]

@@ -1,0 +1,347 @@
+"""From what is switched in each state to what changes in its equations.
+
+Input are change lists against the base topology: per state, the branches and units that sit
+elsewhere. Output are the lists that `gridrl.powerflow.kernels_newton` reads (changes of
+admittance entries, kinds of rows, injections), and what each state leaves without supply.
+
+Tuples passed between these kernels::
+
+    changes  (b_of, b_branch, b_from, b_to, b_closed, u_of, u_unit, u_busbar): entries
+             b_of[k]:b_of[k + 1] are the branches that state k switches, with the busbars of
+             their ends and whether they are closed; u_of alike for units
+    network  (off, row_from, row_to, y, n_entry): entry positions int64[n_branch, 2, 2, 2], rows of
+             the branch ends int64[n_branch, 2] by busbar, admittances, off-diagonal entries
+    base     (from_busbar, to_busbar, closed, unit_busbar, kind, alive): the base topology, the kind
+             that its units give each row, and whether the row is supplied
+    units    (row, substation, first_of, members, controls, reference, va, z_p, z_q, i_p, i_q,
+             demand): members[first_of[s]:first_of[s + 1]] are the units of substation s
+"""
+
+import numpy as np
+
+from gridrl.jit import kernel
+
+PQ, PV, FIXED = 0, 1, 2
+NOBODY, UNTOUCHED = -2, -1  # who holds the voltage of a row: a unit, nobody, or as in the base
+
+
+@kernel
+def topology_changes(busbar, closed, base_busbar, base_closed):
+    """Branches and units of each state that are not switched as in the base state (``changes``)."""
+    batch, n_branch = closed.shape
+    n_unit = busbar.shape[1] - 2 * n_branch
+    b_of = np.zeros(batch + 1, np.int64)
+    u_of = np.zeros(batch + 1, np.int64)
+    for fill in range(2):
+        b_branch = np.empty(b_of[batch] if fill else 0, np.int64)
+        b_from = np.empty(b_branch.size, np.int8)
+        b_to = np.empty(b_branch.size, np.int8)
+        b_closed = np.empty(b_branch.size, np.bool_)
+        u_unit = np.empty(u_of[batch] if fill else 0, np.int64)
+        u_busbar = np.empty(u_unit.size, np.int8)
+        nb = 0
+        nu = 0
+        for state in range(batch):
+            for k in range(n_branch):
+                f = busbar[state, k]
+                t = busbar[state, n_branch + k]
+                c = closed[state, k]
+                if f != base_busbar[k] or t != base_busbar[n_branch + k] or c != base_closed[k]:
+                    if fill:
+                        b_branch[nb], b_from[nb], b_to[nb], b_closed[nb] = k, f, t, c
+                    nb += 1
+            for k in range(n_unit):
+                at = busbar[state, 2 * n_branch + k]
+                if at != base_busbar[2 * n_branch + k]:
+                    if fill:
+                        u_unit[nu], u_busbar[nu] = k, at
+                    nu += 1
+            b_of[state + 1] = nb
+            u_of[state + 1] = nu
+    return b_of, b_branch, b_from, b_to, b_closed, u_of, u_unit, u_busbar
+
+
+@kernel
+def _leader_of(leader, i):
+    while leader[i] != i:
+        leader[i] = leader[leader[i]]
+        i = leader[i]
+    return i
+
+
+@kernel
+def _grown(array, used):
+    if used < array.size:
+        return array
+    wider = np.empty(2 * array.size + 16, array.dtype)
+    wider[: array.size] = array
+    return wider
+
+
+@kernel
+def _end(rows, k, busbar, closed):
+    """Row of a branch end, -1 where it is open."""
+    return rows[k, busbar - 1] if closed and busbar > 0 else np.int64(-1)
+
+
+@kernel
+def _branch_entries(k, f, t, sign, network, from_busbar, to_busbar, y_lists, used):
+    """Append ``sign`` times the admittances of branch ``k`` between rows f and t (-1: open end)."""
+    off, _, _, y, n_entry = network
+    pos, g, b = y_lists
+    if f >= 0 and t >= 0:
+        forth = off[k, from_busbar - 1, to_busbar - 1, 0]
+        back = off[k, from_busbar - 1, to_busbar - 1, 1]
+        for part, at in ((0, n_entry + f), (1, forth), (2, back), (3, n_entry + t)):
+            pos[used] = at
+            g[used] = sign * y[part, k].real
+            b[used] = sign * y[part, k].imag
+            used += 1
+    elif f >= 0 or t >= 0:
+        part = 4 if f >= 0 else 5
+        pos[used] = n_entry + max(f, t)
+        g[used] = sign * y[part, k].real
+        b[used] = sign * y[part, k].imag
+        used += 1
+    return used
+
+
+@kernel
+def _move_branches(state, changes, network, base, end_f, end_t, y_lists, used):
+    """Take each switched branch out of where the base has it and put it where the state has it."""
+    b_of, b_branch, b_from, b_to, b_closed = changes[:5]
+    for c in range(b_of[state], b_of[state + 1]):
+        k = b_branch[c]
+        used = _branch_entries(
+            k, end_f[k], end_t[k], -1.0, network, base[0][k], base[1][k], y_lists, used
+        )
+        end_f[k] = _end(network[1], k, b_from[c], b_closed[c])
+        end_t[k] = _end(network[2], k, b_to[c], b_closed[c])
+        used = _branch_entries(
+            k, end_f[k], end_t[k], 1.0, network, b_from[c], b_to[c], y_lists, used
+        )
+    return used
+
+
+@kernel
+def _move_units(state, changes, base, units, p, q, busbar_now, y_lists, used, n_entry, s_lists, ns):
+    """Take the power and shunt part of each moved unit from its old row to its new one."""
+    u_of, u_unit, u_busbar = changes[5:8]
+    unit_row, z_p, z_q, i_p, i_q = units[0], units[7], units[8], units[9], units[10]
+    s_row, s_p, s_q, s_ip, s_iq = s_lists
+    for c in range(u_of[state], u_of[state + 1]):
+        m = u_unit[c]
+        for now in range(2):
+            at = u_busbar[c] if now else base[3][m]
+            if at == 0:
+                continue
+            sign = 1.0 if now else -1.0
+            i = unit_row[m, at - 1]
+            y_lists[0][used] = n_entry + i
+            y_lists[1][used] = -sign * z_p[m] * p[m]
+            y_lists[2][used] = sign * z_q[m] * q[m]
+            used += 1
+            s_row[ns] = i
+            s_p[ns] = sign * (1.0 - z_p[m] - i_p[m]) * p[m]
+            s_q[ns] = sign * (1.0 - z_q[m] - i_q[m]) * q[m]
+            s_ip[ns] = sign * i_p[m] * p[m]
+            s_iq[ns] = sign * i_q[m] * q[m]
+            ns += 1
+        busbar_now[m] = u_busbar[c]
+    return used, ns
+
+
+@kernel
+def _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched):
+    """Where a voltage-holding unit moved, both busbars of its substation choose a holder again."""
+    u_of, u_unit = changes[5], changes[6]
+    unit_row, substation, first_of, members, controls, reference = units[:6]
+    n_touched = 0
+    for c in range(u_of[state], u_of[state + 1]):
+        m = u_unit[c]
+        if not controls[m]:
+            continue
+        for bus in range(2):
+            i = unit_row[m, bus]
+            if i >= 0 and hold[i] == UNTOUCHED:
+                hold[i] = NOBODY
+                kind_now[i] = PQ
+                touched[n_touched] = i
+                n_touched += 1
+        for e in range(first_of[substation[m]], first_of[substation[m] + 1]):
+            other = members[e]
+            at = busbar_now[other]
+            if at == 0 or not controls[other]:
+                continue
+            i = unit_row[other, at - 1]
+            if reference[other]:
+                kind_now[i] = FIXED
+                hold[i] = other
+            elif kind_now[i] == PQ:
+                kind_now[i] = PV
+                hold[i] = other
+    return n_touched
+
+
+@kernel
+def live_rows(end_f, end_t, unit_row, reference, busbar_now, leader, alive):
+    """Mark the rows that some reference unit supplies through closed branches."""
+    for i in range(alive.size):
+        leader[i] = i
+        alive[i] = False
+    for k in range(end_f.size):
+        if end_f[k] >= 0 and end_t[k] >= 0:
+            a = _leader_of(leader, end_f[k])
+            c = _leader_of(leader, end_t[k])
+            if a != c:
+                leader[a] = c
+    for m in range(reference.size):
+        if reference[m] and busbar_now[m] > 0:
+            alive[_leader_of(leader, unit_row[m, busbar_now[m] - 1])] = True
+    for i in range(alive.size):
+        leader[i] = _leader_of(leader, i)
+    for i in range(alive.size):
+        if alive[leader[i]]:
+            alive[i] = True
+
+
+@kernel
+def _what_is_lost(end_f, end_t, unit_row, demand, busbar_now, alive, p):
+    """Demand without supply, and whether anything connected is dead."""
+    total = 0.0
+    cut = False
+    for m in range(demand.size):
+        at = busbar_now[m]
+        dead = at > 0 and not alive[unit_row[m, at - 1]]
+        cut = cut or dead
+        if demand[m] and p[m] < 0.0 and (dead or at == 0):
+            total -= p[m]
+    for k in range(end_f.size):
+        if end_f[k] >= 0 and not alive[end_f[k]]:
+            cut = True
+        if end_t[k] >= 0 and not alive[end_t[k]]:
+            cut = True
+    return total, cut
+
+
+@kernel
+def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shunts):
+    """Admittance, kind and injection changes of every state, and what it leaves without supply.
+
+    Parameters
+    ----------
+    check : bool[B]
+        Whether islands must be looked for. It may be False only where no unit moves and no
+        branch change can cut anything off.
+    load_of : int64[B]
+        Row of ``p, q, v_set`` (float64[n_load, n_unit]) that loads the state.
+    changes, network, base, units : tuples, see the module
+    shunts : (z_of, z_row, z_g, z_b)
+        Constant-impedance parts by which each load row differs from the base state.
+
+    Returns
+    -------
+    lists : (y_of, y_pos, y_g, y_b, k_of, k_row, k_kind, k_v, k_angle, s_of, s_row, s_p, s_q,
+             s_ip, s_iq)
+    dead_of, dead_row : rows without supply in each state that was checked
+    lost : float64[B], p.u. demand that is disconnected or without supply, where checked
+    cut : bool[B], whether something connected is without supply, where checked
+    """
+    b_of, b_branch, u_of, u_unit = changes[0], changes[1], changes[5], changes[6]
+    from_busbar, to_busbar, closed, unit_busbar, kind, base_alive = base
+    unit_row, reference, va, demand = units[0], units[5], units[6], units[11]
+    batch = b_of.size - 1
+    n = kind.size
+    z_of, z_row, z_g, z_b = shunts
+    room = 8 * b_of[batch] + 2 * u_of[batch] + 1
+    for state in range(batch):
+        room += z_of[load_of[state] + 1] - z_of[load_of[state]]
+    y_lists = (np.empty(room, np.int64), np.empty(room), np.empty(room))
+    room = 2 * u_of[batch] + 1
+    s_lists = (
+        np.empty(room, np.int64), np.empty(room), np.empty(room), np.empty(room), np.empty(room),
+    )  # fmt: skip
+    k_row, k_kind = np.empty(16, np.int64), np.empty(16, np.int8)
+    k_v, k_angle = np.empty(16), np.empty(16)
+    dead_row = np.empty(16, np.int64)
+    y_of, k_of = np.zeros(batch + 1, np.int64), np.zeros(batch + 1, np.int64)
+    s_of, dead_of = np.zeros(batch + 1, np.int64), np.zeros(batch + 1, np.int64)
+    lost, cut = np.zeros(batch), np.zeros(batch, np.bool_)
+    busbar_now, kind_now = unit_busbar.copy(), kind.copy()
+    hold = np.full(n, UNTOUCHED, np.int64)
+    leader, touched, alive = np.empty(n, np.int64), np.empty(n, np.int64), base_alive.copy()
+    end_f, end_t = np.empty(closed.size, np.int64), np.empty(closed.size, np.int64)
+    for k in range(closed.size):
+        end_f[k] = _end(network[1], k, from_busbar[k], closed[k])
+        end_t[k] = _end(network[2], k, to_busbar[k], closed[k])
+    ny, nk, ns, nd = 0, 0, 0, 0
+    for state in range(batch):
+        load = load_of[state]
+        ny = _move_branches(state, changes, network, base, end_f, end_t, y_lists, ny)
+        for c in range(z_of[load], z_of[load + 1]):
+            y_lists[0][ny], y_lists[1][ny], y_lists[2][ny] = network[4] + z_row[c], z_g[c], z_b[c]
+            ny += 1
+        ny, ns = _move_units(
+            state, changes, base, units, p[load], q[load], busbar_now, y_lists, ny, network[4],
+            s_lists, ns,
+        )  # fmt: skip
+        n_touched = _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched)
+        if check[state]:
+            live_rows(end_f, end_t, unit_row, reference, busbar_now, leader, alive)
+            lost[state], cut[state] = _what_is_lost(
+                end_f, end_t, unit_row, demand, busbar_now, alive, p[load]
+            )
+            for i in range(n):
+                if not alive[i]:
+                    dead_row = _grown(dead_row, nd)
+                    dead_row[nd] = i
+                    nd += 1
+                if alive[i] != base_alive[i] and hold[i] == UNTOUCHED:
+                    hold[i] = NOBODY
+                    touched[n_touched] = i
+                    n_touched += 1
+        for e in range(n_touched):
+            i = touched[e]
+            k_row, k_kind = _grown(k_row, nk), _grown(k_kind, nk)
+            k_v, k_angle = _grown(k_v, nk), _grown(k_angle, nk)
+            holder = hold[i]
+            k_row[nk] = i
+            k_kind[nk] = kind_now[i] if alive[i] else FIXED
+            k_v[nk] = v_set[load, holder] if holder >= 0 else np.nan
+            k_angle[nk] = va[holder] if holder >= 0 and reference[holder] else np.nan
+            nk += 1
+            kind_now[i] = kind[i]
+            hold[i] = UNTOUCHED
+        if check[state]:
+            alive[:] = base_alive
+        for c in range(b_of[state], b_of[state + 1]):
+            k = b_branch[c]
+            end_f[k] = _end(network[1], k, from_busbar[k], closed[k])
+            end_t[k] = _end(network[2], k, to_busbar[k], closed[k])
+        for c in range(u_of[state], u_of[state + 1]):
+            busbar_now[u_unit[c]] = unit_busbar[u_unit[c]]
+        y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
+    lists = (y_of, *y_lists, k_of, k_row, k_kind, k_v, k_angle, s_of, *s_lists)
+    return lists, dead_of, dead_row[:nd].copy(), lost, cut
+
+
+@kernel
+def node_injections(p, q, unit_at, units, power, current):
+    """Constant-power and constant-current injection of every row, for each load row.
+
+    Parameters
+    ----------
+    p, q : float64[n_load, n_unit], p.u. at 1 p.u. voltage
+    unit_at : int64[n_unit], row of each unit in the base topology, -1 if disconnected
+    power, current : float64[n_load, n, 2], filled; ``current`` may be empty where nothing needs it
+    """
+    z_p, z_q, i_p, i_q = units[7], units[8], units[9], units[10]
+    for load in range(p.shape[0]):
+        for m in range(unit_at.size):
+            i = unit_at[m]
+            if i >= 0:
+                power[load, i, 0] += (1.0 - z_p[m] - i_p[m]) * p[load, m]
+                power[load, i, 1] += (1.0 - z_q[m] - i_q[m]) * q[load, m]
+                if current.shape[0] > 0:
+                    current[load, i, 0] += i_p[m] * p[load, m]
+                    current[load, i, 1] += i_q[m] * q[load, m]

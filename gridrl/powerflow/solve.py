@@ -1,0 +1,231 @@
+"""Solve batches of states of one model: lanes first, then ever more patient attempts.
+
+A state that the float32 lanes do not solve is tried alone in float64, from the same start, then
+from scratch with short steps. What remains is reported as diverged; it is never an exception.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridrl.grid import Bools, Complexes, Floats, Injection, Ints, Topology
+from gridrl.jit import announced
+from gridrl.powerflow.kernels_newton import newton
+from gridrl.powerflow.kernels_states import state_lists, topology_changes
+from gridrl.powerflow.model import Model, load_rows, start_voltage, unit_shunts
+from gridrl.powerflow.options import FlowOptions, FlowStatus
+
+Changes = tuple[NDArray[np.generic], ...]  # see gridrl.powerflow.kernels_states
+Lists = tuple[NDArray[np.generic], ...]
+
+LANES = (0,) * 8
+ONE_LANE = (0,)
+SINGLE = np.empty(0, np.float32)
+DOUBLE = np.empty(0, np.float64)
+TURN_MAX, STRETCH_MAX = 1.5, 0.5  # rad and ln p.u.: a Newton step is cut there
+PATIENT_TURN, PATIENT_STRETCH, PATIENT_ITERATIONS = 0.2, 0.05, 80
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class States:
+    """A batch of states of one model, as changes against its base state."""
+
+    changes: Changes
+    lists: Lists  # what the changes do to the equations
+    load_of: Ints  # [B] row of the injection that loads each state
+    dead_of: Ints  # [B + 1]
+    dead_row: Ints  # rows without supply, by state, where islands were looked for
+    check: Bools  # [B] whether they were
+    lost: Floats  # [B] p.u. demand without supply, where looked for
+    cut: Bools  # [B] whether anything connected is dead, where looked for
+
+    @property
+    def batch(self) -> int:
+        return int(self.load_of.size)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Solved:
+    """Voltages of a batch and how each state ended."""
+
+    v: Complexes  # [B, n_node] p.u., NaN at dead nodes and in diverged states
+    status: NDArray[np.int8]  # [B] FlowStatus
+    iterations: NDArray[np.int32]  # [B] -1 where diverged
+    mismatch: Floats  # [B] p.u., the largest of each state
+
+
+def no_changes(batch: int) -> Changes:
+    """The base topology, ``batch`` times."""
+    none = np.zeros(batch + 1, np.int64)
+    return (
+        none, np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int8),
+        np.empty(0, np.bool_), none, np.empty(0, np.int64), np.empty(0, np.int8),
+    )  # fmt: skip
+
+
+def changes_of(model: Model, topology: Topology) -> Changes:
+    """How each state of ``topology`` differs from the base state of the model."""
+    found: Changes = topology_changes(
+        np.array(topology.busbar), np.array(topology.closed),
+        np.array(model.topology.busbar[0]), np.array(model.topology.closed[0]),
+    )  # fmt: skip
+    return found
+
+
+def network_arrays(model: Model) -> tuple[object, ...]:
+    """The branches as `gridrl.powerflow.kernels_states` takes them."""
+    return model.entry, model.row_from, model.row_to, model.y, model.n_entry
+
+
+def base_topology(model: Model) -> tuple[object, ...]:
+    """The base topology as `gridrl.powerflow.kernels_states` takes it."""
+    n_branch = model.grid.n_branch
+    busbar = np.array(model.topology.busbar[0])
+    return (
+        busbar[:n_branch], busbar[n_branch : 2 * n_branch], np.array(model.topology.closed[0]),
+        busbar[2 * n_branch :], model.kind, model.alive,
+    )  # fmt: skip
+
+
+def make_states(
+    model: Model, changes: Changes, injection: Injection, load_of: Ints, check: Bools | None = None
+) -> States:
+    """Work out what the changes of each state do to its equations.
+
+    ``check`` may be False for states of which it is known that they cut nothing off.
+    """
+    batch = load_of.size
+    check = np.ones(batch, np.bool_) if check is None else check
+    lists, dead_of, dead_row, lost, cut = state_lists(
+        changes, check, load_of, network_arrays(model), base_topology(model), model.unit_arrays,
+        np.array(injection.p), np.array(injection.q), np.array(injection.v_set),
+        _shunt_differences(model, injection),
+    )  # fmt: skip
+    return States(
+        changes=changes, lists=lists, load_of=load_of, dead_of=dead_of, dead_row=dead_row,
+        check=check, lost=lost, cut=cut,
+    )  # fmt: skip
+
+
+def _shunt_differences(model: Model, injection: Injection) -> tuple[NDArray[np.generic], ...]:
+    """Constant-impedance parts by which each load row differs from the base injection."""
+    at = model.unit_at
+    movable = (at >= 0) & ((model.grid.z_share_p != 0) | (model.grid.z_share_q != 0))
+    difference = unit_shunts(model, injection.p, injection.q)
+    difference = difference - unit_shunts(model, model.injection.p, model.injection.q)
+    load, unit = np.nonzero((difference != 0) & movable)
+    of = np.concatenate([[0], np.cumsum(np.bincount(load, minlength=injection.batch))])
+    moved = difference[load, unit]
+    return of.astype(np.int64), at[unit], moved.real.copy(), moved.imag.copy()
+
+
+def starts(model: Model, injection: Injection, near: Complexes | None = None) -> Floats:
+    """[n_load, n_node, 2] start voltages by row, with the magnitudes that ``injection`` holds.
+
+    From scratch by default; ``near`` is a solved state [n_node] by node to start from.
+    """
+    if near is None:
+        v = start_voltage(model, injection)
+    else:
+        v = np.repeat(near[model.pattern.node][None], injection.batch, axis=0)
+        scratch = start_voltage(model, model.injection)[0]
+        v = np.where(np.isnan(v), scratch, v)
+        held = np.flatnonzero(model.holder >= 0)
+        wanted = injection.v_set[:, model.holder[held]]
+        v[:, held] *= wanted / np.abs(v[:, held])
+    return np.stack([v.real, v.imag], axis=-1)
+
+
+def solve(
+    model: Model,
+    states: States,
+    injection: Injection,
+    start: Floats,
+    options: FlowOptions,
+    order: Ints | None = None,
+    start_of: Ints | None = None,
+) -> Solved:
+    """Solve every state by Newton's method.
+
+    Parameters
+    ----------
+    start : [n_start, n_node, 2]
+        Start voltages by row; one for all, or one for each row of ``injection``.
+    order : [m]
+        States to solve, all by default, in the order in which they share lanes: put alike next
+        to alike.
+    start_of : [B]
+        Row of ``start`` for each state, where it is not as said above.
+    """
+    batch = states.batch
+    out = (
+        np.empty((batch, model.n_node), np.complex128),
+        np.full(batch, -1, np.int32),
+        np.full(batch, np.inf),
+    )
+    power, current = load_rows(model, injection)
+    everyone = np.arange(batch) if order is None else order
+
+    def attempt(which: Ints, begin: Floats, lanes: tuple[int, ...], turn: float, stretch: float,
+                iterations: int) -> None:  # fmt: skip
+        settings = (options.tolerance, iterations, turn, stretch)
+        chosen = states.load_of if begin.shape[0] > 1 else np.zeros(batch, np.int64)
+        if begin is start and start_of is not None:
+            chosen = start_of
+        lists = (*states.lists, states.load_of, chosen)
+        like = SINGLE if len(lanes) > 1 else DOUBLE
+
+        def run(part: Ints) -> None:
+            newton(
+                lanes, like, model.pattern_arrays, model.pattern.node, model.base_arrays, power,
+                current, lists, begin, part, settings, out,
+            )  # fmt: skip
+
+        with announced(f"newton-{len(lanes)}"):
+            in_threads(run, which, options.threads, len(lanes))
+
+    lanes = LANES if batch > 1 else ONE_LANE
+    attempt(everyone, start, lanes, TURN_MAX, STRETCH_MAX, options.max_iteration)
+    left = everyone[out[1][everyone] < 0]
+    if left.size and len(lanes) > 1:
+        attempt(left, start, ONE_LANE, TURN_MAX, STRETCH_MAX, options.max_iteration)
+        left = left[out[1][left] < 0]
+    if left.size:
+        attempt(left, starts(model, injection), ONE_LANE, PATIENT_TURN, PATIENT_STRETCH, PATIENT_ITERATIONS)
+    return _finish(model, states, out)
+
+
+def in_threads(run: object, which: Ints, threads: int, multiple: int) -> None:
+    """Call ``run`` on contiguous parts of ``which``, one per thread, cut at whole groups."""
+    assert callable(run)
+    parts = min(threads, max(1, which.size // (2 * multiple)))
+    if parts == 1:
+        run(which)
+        return
+    # more parts than threads even out what groups cost
+    cuts = np.linspace(0, which.size, 4 * parts + 1).astype(np.int64) // multiple * multiple
+    cuts[-1] = which.size
+    pieces = [which[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
+    with ThreadPoolExecutor(parts) as pool:
+        list(pool.map(run, pieces))
+
+
+def _finish(
+    model: Model, states: States, out: tuple[Complexes, NDArray[np.int32], Floats]
+) -> Solved:
+    """Mark dead nodes and how each state ended."""
+    v, iterations, worst = out
+    node = model.pattern.node
+    dead_nodes = np.diff(states.dead_of)
+    v[np.repeat(np.arange(states.batch), dead_nodes), node[states.dead_row]] = np.nan
+    if not model.alive.all():
+        unchecked = np.flatnonzero(~states.check)
+        v[unchecked[:, None], node[~model.alive][None, :]] = np.nan
+    status = np.where(states.cut, FlowStatus.ISLANDED, FlowStatus.OK).astype(np.int8)
+    diverged = iterations < 0
+    v[diverged] = np.nan
+    status[diverged] = FlowStatus.DIVERGED
+    status[dead_nodes == model.n_node] = FlowStatus.BLACKOUT
+    return Solved(v=v, status=status, iterations=iterations, mismatch=worst)
