@@ -1,5 +1,6 @@
 """``gridrl flow``: voltages and flows of one state of a grid."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,9 @@ def flow(
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the grid, coloured by loading (.png, .svg, .pdf)."),
+        typer.Option(
+            "--plot", metavar="FILE", help="Draw the grid, coloured by loading (.png, .svg, .pdf)."
+        ),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Rows in each table.")] = 10,
     as_json: JsonOption = False,
@@ -82,21 +85,19 @@ def no_flow(case: "Case", result: "FlowResult", status: str) -> str:
     name = case.grid.name
     if status == "BLACKOUT":
         return (
-            f"{name}: no part of the grid has both load and a machine that holds the angle, so "
-            "there is no power flow. Check the external grids and what is open."
+            f"{name}: nothing is left that holds the voltage angle, so nothing is supplied. "
+            "Check the external grids and what is open."
         )
     return (
-        f"{name}: no power flow found; after {int(result.iterations[0])} iterations "
-        f"{float(result.mismatch[0]):.2g} p.u. of power still does not balance. The grid may be "
-        "loaded past voltage collapse (try --scale-load 0.9), or its data may be wrong "
-        "(`gridrl load` lists what looks suspect)."
+        f"{name}: no power flow found; the last attempt left "
+        f"{float(result.mismatch[0]):.2g} p.u. of power unbalanced. The grid may be loaded past "
+        "voltage collapse (try --scale-load 0.9), or its data may be wrong (`gridrl load` lists "
+        "what looks suspect)."
     )
 
 
-def loading_style(percent: Any) -> str | None:
+def loading_style(percent: float) -> str | None:
     """Colour of a loading; the number beside it says the same."""
-    if not isinstance(percent, float):
-        return None
     return "bold red" if percent > 100 else "yellow" if percent > 90 else None
 
 
@@ -104,24 +105,24 @@ def _show(document: dict[str, Any], top: int) -> None:
     from rich.table import Table
 
     out = console()
-    rows: list[Row] = document["branches"]
-    loaded = [row for row in rows if _finite(row["loading_percent"])]
+    for line in _verdict(document):
+        out.print(line)
+    loaded = [row for row in document["branches"] if math.isfinite(row["loading_percent"])]
     loaded.sort(key=lambda row: -row["loading_percent"])
-    over = [row for row in loaded if row["loading_percent"] > 100]
-    out.print(*_verdict(document, loaded, over), sep="\n")
-
     table = Table(title=f"Branches, the {min(top, len(loaded))} most loaded", title_justify="left")
     table.add_column("branch")
-    for column in ("P from MW", "Q from Mvar", "I from kA", "loading %"):
+    table.add_column("from - to")
+    for column in ("P MW", "Q Mvar", "I kA", "loading %"):
         table.add_column(column, justify="right")
     table.add_column("")
     for row in loaded[:top]:
-        percent = float(row["loading_percent"])
+        percent = row["loading_percent"]
         table.add_row(
             label(row),
+            f"{row['from_bus']} - {row['to_bus']}",
             number(row["p_from_mw"]),
             number(row["q_from_mvar"]),
-            number(row["i_from_ka"], 3),
+            number(max(row["i_from_ka"], row["i_to_ka"]), 3),
             number(percent),
             "OVERLOAD" if percent > 100 else "",
             style=loading_style(percent),
@@ -129,52 +130,58 @@ def _show(document: dict[str, Any], top: int) -> None:
     if loaded:
         out.print(table)
 
-    buses = [row for row in document["buses"] if _finite(row["vm_pu"])]
-    buses.sort(key=lambda row: -abs(row["vm_pu"] - 1))
-    table = Table(title=f"Buses, the {min(top, len(buses))} farthest from 1 p.u.", title_justify="left")
+    buses = [row for row in document["buses"] if math.isfinite(row["vm_pu"])]
+    buses.sort(key=lambda row: (-_beyond(row), -abs(row["vm_pu"] - 1)))
+    table = Table(
+        title=f"Buses, the {min(top, len(buses))} with the worst voltage", title_justify="left"
+    )
     table.add_column("bus")
-    for column in ("voltage p.u.", "angle degree"):
+    for column in ("nominal kV", "voltage p.u.", "limits p.u.", "angle degree"):
         table.add_column(column, justify="right")
+    table.add_column("")
     for row in buses[:top]:
-        table.add_row(label(row), number(row["vm_pu"], 4), number(row["va_degree"], 2))
+        limits = (row["v_min_pu"] or math.nan, row["v_max_pu"])
+        table.add_row(
+            label(row),
+            f"{row['vn_kv']:g}",
+            number(row["vm_pu"], 4),
+            " to ".join(number(limit, 3) for limit in limits),
+            number(row["va_degree"], 2),
+            "OUTSIDE" if _beyond(row) > 0 else "",
+            style="bold red" if _beyond(row) > 0 else None,
+        )
     out.print(table)
 
 
-def _verdict(document: dict[str, Any], loaded: list[Row], over: list[Row]) -> list[str]:
+def _beyond(row: Row) -> float:
+    """How far a bus is outside its voltage limits, p.u.; 0 or less inside."""
+    return float(max(row["v_min_pu"] - row["vm_pu"], row["vm_pu"] - row["v_max_pu"], 0.0))
+
+
+def _verdict(document: dict[str, Any]) -> list[str]:
     total = document["summary"]
-    lines = [
+    first = (
         f"{document['case']}: solved in {document['iterations']} iterations. Load "
         f"{number(total['load_mw'])} MW, generation {number(total['generation_mw'])} MW, losses "
-        f"{number(total['losses_mw'])} MW."
-    ]
-    if over:
-        worst = loaded[0]
-        lines.append(
-            f"{len(over)} overloaded; worst: {label(worst)}, {worst['loading_percent']:.1f} %."
-        )
-    elif loaded:
-        lines.append(
-            f"No overload; highest loading: {label(loaded[0])}, "
-            f"{loaded[0]['loading_percent']:.1f} %."
-        )
-    else:
+        f"{number(total['losses_mw'])} MW, voltage {number(total['v_min_pu'], 3)} to "
+        f"{number(total['v_max_pu'], 3)} p.u."
+    )
+    lines = [first]
+    highest = f"{total['worst_branch']}, {number(total['worst_loading_percent'])} %"
+    if not math.isfinite(total["worst_loading_percent"]):
         lines.append("No branch of this grid has a rating, so no loading can be given.")
-    if document["status"] == "islanded":
-        lines.append(
-            f"Part of the grid has no supply: {number(total.get('lost_load_mw'))} MW of load is lost."
-        )
+    elif total["overloads"]:
+        lines.append(f"{total['overloads']} overloaded branches; worst: {highest}.")
+    else:
+        lines.append(f"No overload; highest loading: {highest}.")
+    if total["voltage_violations"]:
+        lines.append(f"{total['voltage_violations']} voltages outside their limits.")
+    if total["lost_load_mw"] > 0:
+        lines.append(f"{number(total['lost_load_mw'])} MW of load have no supply.")
     return lines
 
 
 def label(row: Row) -> str:
     """How a bus or branch is called in a table: kind:id, and the name where it says more."""
-    ident = str(row["id"])
-    text = f"{row['kind']}:{ident}" if "kind" in row else ident
-    name = row.get("name")
-    return f"{text} ({name})" if name and str(name) != ident else text
-
-
-def _finite(value: Any) -> bool:
-    import math
-
-    return isinstance(value, float) and math.isfinite(value)
+    text = f"{row['kind']}:{row['id']}" if "kind" in row else str(row["id"])
+    return f"{text} ({row['name']})" if row["name"] not in ("", row["id"]) else text

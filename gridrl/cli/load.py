@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from gridrl.cli.common import CaseArgument, JsonOption, console, print_json, read_case
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from gridrl.case import Case
 
 
@@ -68,7 +70,7 @@ def describe(case: "Case") -> dict[str, Any]:
     }
 
 
-_FATE_STYLE = {"kept": "green", "mapped": "cyan", "refused": "bold red", "suspect": "yellow"}
+_FATE_STYLE = {"kept": None, "mapped": "cyan", "refused": "bold red", "suspect": "yellow"}
 _FATE_ORDER = ("refused", "suspect", "mapped", "kept")
 
 
@@ -99,22 +101,26 @@ def _show(document: dict[str, Any]) -> None:
         )
     out.print(levels)
 
-    report = Table(title="What became of the input", title_justify="left")
+    if document["report"]:
+        out.print(_report(document["report"]))
+    else:
+        out.print("The reader kept everything.")
+    for note in document["notes"]:
+        out.print(f"Note: {note}")
+
+
+def _report(rows: list[dict[str, Any]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(title="What became of the input", title_justify="left")
     for column in ("fate", "kind"):
-        report.add_column(column)
-    report.add_column("count", justify="right")
-    report.add_column("note", overflow="fold")
-    for row in sorted(document["report"], key=lambda row: _FATE_ORDER.index(row["fate"])):
+        table.add_column(column)
+    table.add_column("count", justify="right")
+    table.add_column("note", overflow="fold")
+    for row in sorted(rows, key=lambda row: _FATE_ORDER.index(row["fate"])):
         named = row["elements"][:5] if row["fate"] in ("refused", "suspect") else []
         more = ", ..." if len(row["elements"]) > len(named) else ""
         which = f" ({', '.join(named)}{more})" if named else ""
-        report.add_row(
-            row["fate"],
-            row["kind"],
-            str(row["count"]),
-            row["note"] + which,
-            style=_FATE_STYLE[row["fate"]] if row["fate"] != "kept" else None,
-        )
-    out.print(report)
-    for note in document["notes"]:
-        out.print(f"Note: {note}")
+        style = _FATE_STYLE[row["fate"]]
+        table.add_row(row["fate"], row["kind"], str(row["count"]), row["note"] + which, style=style)
+    return table
