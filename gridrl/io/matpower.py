@@ -13,28 +13,49 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridrl.case import Case, Fate, ReportRow
-from gridrl.errors import CaseError, GridError, offending
+from gridrl.errors import CaseError
 from gridrl.grid import Bools, Floats, Ints
 from gridrl.io.assemble import Branches, Buses, Units, assemble, stack
+from gridrl.io.matpower_tables import (
+    ANGMAX,
+    ANGMIN,
+    BASE_KV,
+    BR_B,
+    BR_R,
+    BR_STATUS,
+    BR_X,
+    BS,
+    BUS_I,
+    BUS_TYPE,
+    F_BUS,
+    GEN_BUS,
+    GEN_STATUS,
+    GS,
+    NONE,
+    PD,
+    PG,
+    PMAX,
+    PMIN,
+    PV,
+    QD,
+    QG,
+    QMAX,
+    QMIN,
+    RATE_A,
+    REF,
+    SHIFT,
+    T_BUS,
+    TAP,
+    VA,
+    VG,
+    VMAX,
+    VMIN,
+    MatpowerTables,
+    check_numbers,
+    check_shapes,
+    refuse,
+)
 from gridrl.io.twoport import pi_model
-
-BUS_I, BUS_TYPE, PD, QD, GS, BS, VA, BASE_KV, VMAX, VMIN = 0, 1, 2, 3, 4, 5, 8, 9, 11, 12
-GEN_BUS, PG, QG, QMAX, QMIN, VG, GEN_STATUS, PMAX, PMIN = 0, 1, 2, 3, 4, 5, 7, 8, 9
-F_BUS, T_BUS, BR_R, BR_X, BR_B, RATE_A, TAP, SHIFT, BR_STATUS = 0, 1, 2, 3, 4, 5, 8, 9, 10
-ANGMIN, ANGMAX = 11, 12
-PQ, PV, REF, NONE = 1, 2, 3, 4
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class MatpowerTables:
-    """A MATPOWER case as it stands in the file, MW, MVAr, kV, degrees."""
-
-    base_mva: float
-    bus: Floats  # [n_bus, >= 13]
-    gen: Floats  # [n_gen, >= 8], capability columns from PMAX on may be missing
-    branch: Floats  # [n_branch, >= 11]
-    bus_name: tuple[str, ...] = ()  # [n_bus] or empty
-    has_gencost: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,6 +67,15 @@ class Roles:
     controls: Bools  # [n_gen] holds the voltage of a PV or reference bus
     reference: Bools  # [n_gen] first generator of a reference bus
     v_set: Floats  # [n_gen] p.u.: the last generator of a bus decides, as in MATPOWER
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Parts:
+    """What `assemble` joins; other bus-branch formats add their own rows in between."""
+
+    buses: Buses
+    branches: Branches
+    units: Units
 
 
 def from_tables(
@@ -68,21 +98,37 @@ def from_tables(
     CaseError, GridError
         A value is missing, impossible or refers to an unknown bus; the message names it.
     """
-    _check_shapes(tables)
+    rows = list(report)
+    parts = convert(tables, rows, name=name)
+    return assemble(
+        name=name,
+        s_base_mva=tables.base_mva,
+        buses=parts.buses,
+        branches=parts.branches,
+        units=parts.units,
+        report=rows,
+        source=source,
+        origin=origin,
+        notes=notes,
+    )
+
+
+def convert(tables: MatpowerTables, rows: list[ReportRow], *, name: str) -> Parts:
+    """The tables of a `Case` in per unit; what happened to each element is added to ``rows``."""
+    check_shapes(tables)
     base = tables.base_mva
     if not (np.isfinite(base) and base > 0):
         raise CaseError(f"{name}: baseMVA is {base} MVA; it must be a positive number.")
-    rows = list(report)
-    labels = tuple(
-        f"bus {int(b)}" if float(b).is_integer() else f"bus {b}" for b in tables.bus[:, 0]
-    )
-    _check_numbers(tables, labels)
+    labels = tuple(f"bus {b:g}" if b < 1e6 else f"bus {b:.0f}" for b in tables.bus[:, BUS_I])
+    check_numbers(tables, labels)
+    ids = tuple(str(int(b)) for b in tables.bus[:, BUS_I])
+    rows.append(ReportRow(fate=Fate.KEPT, kind="bus", count=len(ids), note=""))
     position = {int(b): k for k, b in enumerate(tables.bus[:, BUS_I])}
     vn_kv = _base_kv(tables, labels, rows)
     roles = _roles(tables, position, rows)
     branches = _branches(tables, position, vn_kv, rows)
     units = _units(tables, roles, rows)
-    ids = tuple(str(int(b)) for b in tables.bus[:, BUS_I])
+    _report_unread(tables, rows)
     buses = Buses(
         id=ids,
         name=tables.bus_name or ("",) * len(ids),
@@ -91,96 +137,7 @@ def from_tables(
         v_min=tables.bus[:, VMIN],
         v_max=tables.bus[:, VMAX],
     )
-    rows.insert(0, ReportRow(fate=Fate.KEPT, kind="bus", count=len(ids), note=""))
-    _report_unread(tables, rows)
-    return assemble(
-        name=name,
-        s_base_mva=base,
-        buses=buses,
-        branches=branches,
-        units=units,
-        report=rows,
-        source=source,
-        origin=origin,
-        notes=notes,
-    )
-
-
-def _check_shapes(tables: MatpowerTables) -> None:
-    for label, table, least in (
-        ("bus", tables.bus, 13),
-        ("gen", tables.gen, 8),
-        ("branch", tables.branch, 11),
-    ):
-        if table.ndim != 2 or table.shape[1] < least:
-            raise CaseError(
-                f"The {label} table has shape {table.shape}; MATPOWER needs at least {least} "
-                "columns. Give every row all its columns."
-            )
-    if tables.bus.shape[0] == 0:
-        raise CaseError("The bus table is empty. A case needs at least one bus.")
-    if tables.bus_name and len(tables.bus_name) != tables.bus.shape[0]:
-        raise CaseError(
-            f"bus_name has {len(tables.bus_name)} entries for {tables.bus.shape[0]} buses. "
-            "Give one name per bus."
-        )
-
-
-def _check_numbers(tables: MatpowerTables, labels: tuple[str, ...]) -> None:
-    """Refuse what no power flow can use, naming element, field and unit."""
-    bus, gen, branch = tables.bus, tables.gen, tables.branch
-    whole = np.isfinite(bus[:, BUS_I]) & (bus[:, BUS_I] == np.round(bus[:, BUS_I]))
-    _refuse(~whole, labels, "BUS_I", "is not a whole number", "Number the buses 1, 2, 3, ...")
-    _, first = np.unique(bus[:, BUS_I], return_index=True)
-    again = np.ones(len(labels), dtype=bool)
-    again[first] = False
-    _refuse(again, labels, "BUS_I", "is used more than once", "Give every bus its own number.")
-    _refuse(
-        ~np.isin(bus[:, BUS_TYPE], (PQ, PV, REF, NONE)),
-        labels,
-        "BUS_TYPE",
-        "is not 1 (PQ), 2 (PV), 3 (reference) or 4 (isolated)",
-        "Correct the type.",
-    )
-    gens = tuple(f"gen {k + 1}" for k in range(len(gen)))
-    lines = tuple(f"branch {k + 1} ({f:g}-{t:g})" for k, (f, t) in enumerate(branch[:, :2]))
-    for table, names, columns in (
-        (bus, labels, {PD: "PD (MW)", QD: "QD (MVAr)", GS: "GS (MW)", BS: "BS (MVAr)"}),
-        (bus, labels, {VA: "VA (degrees)", BASE_KV: "BASE_KV (kV)"}),
-        (gen, gens, {PG: "PG (MW)", QG: "QG (MVAr)", VG: "VG (p.u.)", GEN_STATUS: "GEN_STATUS"}),
-        (branch, lines, {BR_R: "BR_R (p.u.)", BR_X: "BR_X (p.u.)", BR_B: "BR_B (p.u.)"}),
-        (branch, lines, {TAP: "TAP", SHIFT: "SHIFT (degrees)", BR_STATUS: "BR_STATUS"}),
-    ):
-        for column, field in columns.items():
-            bad = ~np.isfinite(table[:, column])
-            _refuse(bad, names, field, "is not a finite number", "Give its value.")
-    limits = {QMAX: "QMAX (MVAr)", QMIN: "QMIN (MVAr)", PMAX: "PMAX (MW)", PMIN: "PMIN (MW)"}
-    for column, field in limits.items():
-        if column < gen.shape[1]:
-            _refuse(np.isnan(gen[:, column]), gens, field, "is NaN", "Write Inf where unlimited.")
-    for column, field in ((VMAX, "VMAX (p.u.)"), (VMIN, "VMIN (p.u.)")):
-        _refuse(np.isnan(bus[:, column]), labels, field, "is NaN", "Give a limit in p.u.")
-    bad = np.isnan(branch[:, RATE_A]) | (branch[:, RATE_A] < 0)
-    _refuse(bad, lines, "RATE_A (MVA)", "is negative or NaN", "Write 0 where unlimited.")
-    _refuse(branch[:, TAP] < 0, lines, "TAP", "is negative", "Give a ratio > 0, or 0 for a line.")
-    short = (branch[:, BR_R] == 0) & (branch[:, BR_X] == 0) & (branch[:, BR_STATUS] > 0)
-    fix = "Give its impedance, or merge the two buses."
-    _refuse(short, lines, "BR_R and BR_X (p.u.)", "are both zero", fix)
-    known = set(bus[:, BUS_I].tolist())
-    for table, names, column, field in (
-        (gen, gens, GEN_BUS, "GEN_BUS"),
-        (branch, lines, F_BUS, "F_BUS"),
-        (branch, lines, T_BUS, "T_BUS"),
-    ):
-        bad = np.array([b not in known for b in table[:, column].tolist()], dtype=bool)
-        _refuse(bad, names, field, "names a bus that is not in the bus table", "Correct it.")
-    loop = branch[:, F_BUS] == branch[:, T_BUS]
-    _refuse(loop, lines, "F_BUS and T_BUS", "are the same bus", "Remove the branch.")
-
-
-def _refuse(bad: Bools, names: Sequence[str], field: str, problem: str, remedy: str) -> None:
-    if bad.any():
-        raise GridError(f"{offending(bad, names)}: {field} {problem} ({bad.sum()} rows). {remedy}")
+    return Parts(buses=buses, branches=branches, units=units)
 
 
 def _base_kv(tables: MatpowerTables, labels: tuple[str, ...], rows: list[ReportRow]) -> Floats:
@@ -194,7 +151,7 @@ def _base_kv(tables: MatpowerTables, labels: tuple[str, ...], rows: list[ReportR
         rows.append(row)
         return np.ones_like(vn_kv)
     fix = "Give the nominal voltage in kV at these buses (or 0 at all, if none is known)."
-    _refuse(vn_kv <= 0, labels, "BASE_KV (kV)", "is not positive", fix)
+    refuse(vn_kv <= 0, labels, "BASE_KV (kV)", "is not positive", fix)
     return vn_kv
 
 
@@ -210,7 +167,7 @@ def _roles(tables: MatpowerTables, position: dict[int, int], rows: list[ReportRo
     ids = tuple(str(int(b)) for b in bus[:, BUS_I])
     if idle.any():
         note = "type 2 or 3 without a generator in service: a PQ bus, as in MATPOWER"
-        rows.append(_row(Fate.MAPPED, "bus type", idle, ids, note))
+        rows.append(report_row(Fate.MAPPED, "bus type", idle, ids, note))
     is_reference = (kind == REF) & has_gen
     if not is_reference.any():
         holders = np.flatnonzero((kind == PV) & has_gen)
@@ -221,7 +178,7 @@ def _roles(tables: MatpowerTables, position: dict[int, int], rows: list[ReportRo
             )
         is_reference[holders[0]] = True
         note = "no reference bus with a generator; the first PV bus is taken, as in MATPOWER"
-        rows.append(_row(Fate.MAPPED, "reference bus", is_reference, ids, note))
+        rows.append(report_row(Fate.MAPPED, "reference bus", is_reference, ids, note))
     controls = on & (np.isin(kind[at], (PV, REF)) if at.size else on)
     setpoint = np.full(len(kind), np.nan)
     setpoint[at[controls]] = gen[controls, VG]  # repeated positions: the last one stays
@@ -229,11 +186,11 @@ def _roles(tables: MatpowerTables, position: dict[int, int], rows: list[ReportRo
     gens = tuple(str(k + 1) for k in range(len(gen)))
     bad = controls & ~(gen[:, VG] > 0)
     fix = "Give the voltage set point in p.u. (about 1)."
-    _refuse(bad, tuple(f"gen {g}" for g in gens), "VG (p.u.)", "is not positive", fix)
+    refuse(bad, tuple(f"gen {g}" for g in gens), "VG (p.u.)", "is not positive", fix)
     moved = controls & (gen[:, VG] != v_set)
     if moved.any():
         note = "generators of one bus disagree on VG; the last one decides, as in MATPOWER"
-        rows.append(_row(Fate.MAPPED, "gen VG", moved, gens, note))
+        rows.append(report_row(Fate.MAPPED, "gen VG", moved, gens, note))
     leader = np.zeros(len(gen), dtype=bool)
     for b in np.flatnonzero(is_reference):
         leader[np.flatnonzero(controls & (at == b))[0]] = True
@@ -253,16 +210,22 @@ def _branches(
     series = branch[:, BR_R] + 1j * branch[:, BR_X]
     dead = series == 0
     y_series = np.where(dead, 0, 1 / np.where(dead, 1, series)).astype(np.complex128)
-    y_shunt = (0.5j * branch[:, BR_B]).astype(np.complex128)
-    y_ff, y_ft, y_tf, y_tt = pi_model(y_series, y_shunt, y_shunt, ratio * np.exp(1j * shift))
+    y_end = (
+        np.tile(0.5j * branch[:, [BR_B]], 2)
+        if tables.branch_shunt is None
+        else (tables.branch_shunt)
+    )
+    y_ff, y_ft, y_tf, y_tt = pi_model(
+        y_series, y_end[:, 0], y_end[:, 1], ratio * np.exp(1j * shift)
+    )
     no_x = (branch[:, BR_X] == 0) & ~dead
     ids = tuple(str(k + 1) for k in range(n))
     if no_x.any():
         note = "x is 0: the DC model uses |r + jx| instead"
-        rows.append(_row(Fate.MAPPED, "branch", no_x, ids, note))
+        rows.append(report_row(Fate.MAPPED, "branch", no_x, ids, note))
     if dead.any():
         note = "out of service and without impedance: it would carry nothing if closed"
-        rows.append(_row(Fate.SUSPECT, "branch", dead, ids, note))
+        rows.append(report_row(Fate.SUSPECT, "branch", dead, ids, note))
     x_dc = np.where(no_x, np.abs(series), branch[:, BR_X])
     isolated = bus[:, BUS_TYPE] == NONE
     is_line = (ratio == 1) & (shift == 0) & (vn_kv[start] == vn_kv[end])
@@ -270,10 +233,13 @@ def _branches(
         if mask.any():
             rows.append(ReportRow(fate=Fate.KEPT, kind=kind, count=int(mask.sum()), note=""))
     unlimited = np.full(n, np.inf)
+    names = _branch_names(branch)
+    if tables.branch_name:
+        names = tuple(own or made for own, made in zip(tables.branch_name, names, strict=True))
     return Branches(
         kind=tuple("line" if line else "trafo" for line in is_line),
         id=ids,
-        name=_branch_names(branch),
+        name=names,
         from_bus=start,
         to_bus=end,
         y_ff=y_ff,
@@ -331,7 +297,7 @@ def _units(tables: MatpowerTables, roles: Roles, rows: list[ReportRow]) -> Units
     if passive.any():
         gens = tuple(str(k + 1) for k in range(len(gen)))
         note = "on a PQ bus (type 1): constant PG and QG, holds no voltage, as in MATPOWER"
-        rows.append(_row(Fate.MAPPED, "gen", passive, gens, note))
+        rows.append(report_row(Fate.MAPPED, "gen", passive, gens, note))
     return stack(parts)
 
 
@@ -378,9 +344,10 @@ def _report_unread(tables: MatpowerTables, rows: list[ReportRow]) -> None:
         if limited.any():
             ids = tuple(str(k + 1) for k in range(len(low)))
             note = "angle difference limits are not read yet"
-            rows.append(_row(Fate.REFUSED, "branch angle limit", limited, ids, note))
+            rows.append(report_row(Fate.REFUSED, "branch angle limit", limited, ids, note))
 
 
-def _row(fate: Fate, kind: str, mask: Bools, ids: Sequence[str], note: str) -> ReportRow:
+def report_row(fate: Fate, kind: str, mask: Bools, ids: Sequence[str], note: str) -> ReportRow:
+    """A row for the elements that ``mask`` selects."""
     picked = tuple(ids[int(k)] for k in np.flatnonzero(mask))
     return ReportRow(fate=fate, kind=kind, count=len(picked), note=note, elements=picked)

@@ -14,11 +14,15 @@ import numpy as np
 
 from gridrl.case import Case, Fate, ReportRow
 from gridrl.errors import CaseError
+from gridrl.io.balanced import from_network
 from gridrl.io.files import decode, read_bytes
-from gridrl.io.matpower import MatpowerTables, from_tables
+from gridrl.io.matpower import from_tables
+from gridrl.io.matpower_tables import MatpowerTables
 from gridrl.io.mfile import Literals, literals
 from gridrl.io.mprogram import Workspace, carry_out
+from gridrl.io.rawfile import facts
 
+_TITLES = {"psse": "PSS/E RAW file", "powermodels-json": "PowerModels file"}
 _FORMATS = {".m": "matpower", ".raw": "psse", ".json": "powermodels-json"}
 
 
@@ -39,7 +43,7 @@ def load_powerio(path: str | Path, *, format: str | None = None) -> Case:  # noq
     """
     path = Path(path)
     kind = format or _FORMATS.get(path.suffix.lower())
-    if kind not in _FORMATS.values():
+    if kind is None or kind not in _FORMATS.values():
         raise CaseError(
             f"{path} has no format that this door reads. Name it .m (MATPOWER), .raw (PSS/E) or "
             ".json (PowerModels), or give format=."
@@ -47,7 +51,24 @@ def load_powerio(path: str | Path, *, format: str | None = None) -> Case:  # noq
     text = decode(read_bytes(path), path)
     if kind == "matpower":
         return _matpower(text, path)
-    raise CaseError(f"{path}: {kind} is not read yet.")
+    raw = facts(text, path) if kind == "psse" else None
+    module = _parse(text, kind, path)
+    notes: tuple[str, ...] = ()
+    if raw is not None:
+        notes = (f"PSS/E RAW revision {raw.revision}.",)
+    try:
+        return from_network(
+            module.value,
+            name=path.stem,
+            report=_diagnostics(module.diagnostics),
+            source=str(path),
+            origin=f"{_TITLES[kind]} read by powerio {_version()}",
+            bus_name={} if raw is None else raw.bus_name,
+            raw_loads=() if raw is None else raw.loads,
+            notes=notes,
+        )
+    except (KeyError, TypeError) as error:
+        raise CaseError(f"{path} lacks a value that {kind} needs: {error}. Correct it.") from error
 
 
 def _matpower(text: str, path: Path) -> Case:
