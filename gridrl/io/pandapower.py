@@ -5,10 +5,10 @@ own ``user_pf_options``): transformers as T model, voltage angles calculated, lo
 dependent, reactive limits not enforced. The net handed in is left untouched.
 """
 
-import copy
 import json
 import random
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,8 +23,11 @@ from gridrl.io.pandapower_branches import (
     build_branches,
     impedance_switches,
 )
+from gridrl.io.pandapower_check import clean
 from gridrl.io.pandapower_ppc import Model, build_model
+from gridrl.io.pandapower_report import report as loss_report
 from gridrl.io.pandapower_units import UNIT_TABLES, Units, build_units, column
+from gridrl.io.validate import validate
 
 
 def load_pandapower(
@@ -56,7 +59,7 @@ def load_pandapower(
     CaseError, GridError
         The net contradicts itself; the message names table, element, field and unit.
     """
-    own = copy.deepcopy(net)
+    own, rows = clean(net)
     model = build_model(own, voltage_angles=voltage_angles)
     tables = [*BRANCH_TABLES, *(table for table in UNIT_TABLES if table not in BRANCH_TABLES)]
     frames = {table: own[table] for table in tables} | {
@@ -68,6 +71,7 @@ def load_pandapower(
     branches = build_branches(model, first)
     looped = branches.from_substation == branches.to_substation
     units = build_units(model, first, branches.take(looped))
+    rows = [*report, *rows, *loss_report(own, model, branches, looped)]
     branches = branches.take(~looped)
     grid = Grid(
         name=name,
@@ -80,14 +84,31 @@ def load_pandapower(
         **_branch_columns(branches),
         **_unit_columns(units),
     )
-    return Case(
+    case = Case(
         grid=grid,
         topology=_topology(branches, units),
         injection=Injection(p=units.p[None], q=units.q[None], v_set=units.v_set[None]),
+        report=tuple(rows),
         source=source or name,
-        report=report,
         origin=f"pandapower {version('pandapower')}",
+        notes=_notes(model),
     )
+    return replace(case, report=(*rows, *validate(case)))
+
+
+def _notes(model: Model) -> tuple[str, ...]:
+    """What the net's own ``user_pf_options`` change against a plain power flow."""
+    options = model.options
+    notes = []
+    if not options["calculate_voltage_angles"]:
+        notes.append("Transformer phase shifts and external grid angles are ignored.")
+    asked = ("enforce_q_lims", "enforce_p_lims", "distributed_slack")
+    notes += [
+        f"The network asks for {key} in user_pf_options; ask the solver for it."
+        for key in asked
+        if options[key]
+    ]
+    return tuple(notes)
 
 
 def _names(frame: Any) -> list[str]:

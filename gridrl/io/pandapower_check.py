@@ -1,0 +1,248 @@
+"""A first look at the tables of a pandapower net, before pandapower computes with them.
+
+Says what is wrong in the user's own words (table, index, field, unit), where pandapower would
+fail with an opaque error or, worse, converge. Works on a private copy and hands it back clean:
+numeric columns numeric, broken elements that are out of service anyway left out.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gridrl.case import Fate, ReportRow
+from gridrl.errors import CaseError, GridError, offending
+from gridrl.grid import Bools
+from gridrl.io.pandapower_fields import BUS_FIELDS, FIELDS, FLAGS, INDEX_FIELDS, OPTIONAL, REFUSED
+
+MAX_BUS_INDEX = 10_000_000  # pandapower's lookups are arrays as long as the largest index
+
+
+def clean(net: Any) -> tuple[Any, list[ReportRow]]:
+    """A private copy of ``net`` fit for conversion, and what was left out or looks wrong.
+
+    Raises
+    ------
+    CaseError
+        ``net`` lacks tables or columns: it is no pandapower net, or one of an old version.
+    GridError
+        Values that no power flow can use, all of them in one message.
+    """
+    missing = [table for table in FIELDS if not isinstance(getattr(net, table, None), pd.DataFrame)]
+    if missing:
+        raise CaseError(
+            f"This is no pandapower network of a current version: no table {', '.join(missing)}. "
+            "Run pandapower.convert_format on it first."
+        )
+    own = copy.deepcopy(net)
+    problems: list[str] = []
+    rows = _refuse_tables(own)
+    for table in FIELDS:
+        if len(own[table]):
+            problems += _check_index(own[table], table)
+    if not problems:
+        _check_base(own, problems)
+        for table in FIELDS:
+            if len(own[table]):
+                rows += _check_table(own, table, problems)
+        _check_switches(own, problems)
+        _check_loops(own, problems)
+        _check_reference(own, problems)
+    if problems:
+        raise GridError("\n".join(problems))
+    return own, rows
+
+
+def _refuse_tables(net: Any) -> list[ReportRow]:
+    """Empty the tables that cannot be represented, and say so."""
+    rows = []
+    for table, why in REFUSED.items():
+        frame = net.get(table)
+        if isinstance(frame, pd.DataFrame) and len(frame):
+            net[table] = frame.iloc[:0]
+            ids = tuple(str(k) for k in frame.index)
+            rows.append(
+                ReportRow(fate=Fate.REFUSED, kind=table, count=len(ids), note=why, elements=ids)
+            )
+    return rows
+
+
+def label(frame: Any, table: str) -> list[str]:
+    """Name every row as ``table:index (name)``."""
+    names = frame.name if "name" in frame else [""] * len(frame)
+    return [
+        f"{table}:{k}" + (f" ({text})" if isinstance(text, str) and text else "")
+        for k, text in zip(frame.index, names, strict=True)
+    ]
+
+
+def _check_index(frame: Any, table: str) -> list[str]:
+    index = frame.index
+    if index.has_duplicates:
+        twice = offending(index.duplicated(), [str(k) for k in index])
+        problem = (
+            f"{table} has {index.duplicated().sum()} duplicate indices: {twice}. "
+            "Give every element an index of its own."
+        )
+        return [problem]
+    if index.dtype.kind not in "iu":
+        return [f"{table} has an index of type {index.dtype}; it must hold whole numbers."]
+    if index.min() < 0 or (table == "bus" and index.max() > MAX_BUS_INDEX):
+        problem = (
+            f"{table} has indices from {index.min()} to {index.max()}; they must lie in "
+            f"0..{MAX_BUS_INDEX}. pandapower.create_continuous_bus_index renumbers them."
+        )
+        return [problem]
+    return []
+
+
+def _check_base(net: Any, problems: list[str]) -> None:
+    for field, unit in (("sn_mva", "MVA"), ("f_hz", "Hz")):
+        value = net.get(field)
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not np.isfinite(float(value)) or float(value) <= 0:
+            problems.append(
+                f"{field} of the network is {value!r}; give a positive number of {unit}."
+            )
+    if not len(net.bus):
+        problems.append("The network has no bus. Add at least one bus and one external grid.")
+
+
+def _check_table(net: Any, table: str, problems: list[str]) -> list[ReportRow]:
+    """Check one table, collect what makes it unusable, and drop what is broken but off."""
+    frame = net[table]
+    names = label(frame, table)
+    before = len(problems)
+    wanted = (*FIELDS[table], *BUS_FIELDS.get(table, ()), *FLAGS.get(table, ()))
+    problems += [
+        f"Table {table} has no column {field}; run pandapower.convert_format on the network."
+        for field in wanted
+        if field not in frame and field not in OPTIONAL
+    ]
+    if len(problems) > before:
+        return []
+    for field in FLAGS.get(table, ()):
+        _make_flags(frame, field, names, problems)
+    if len(problems) > before:
+        return []
+    off = ~frame.in_service.to_numpy(dtype=bool) if "in_service" in frame else _none(frame)
+    broken = _none(frame)
+    for field, (unit, rule) in FIELDS[table].items():
+        if field in frame:
+            bad, text = _bad_numbers(frame, field, rule)
+            _complain(bad & ~off, names, f"{field} {text} ({unit})", frame[field], problems)
+            broken |= bad
+    for field in BUS_FIELDS.get(table, ()):
+        bad = ~np.isin(_numbers(frame[field]), net.bus.index.to_numpy())
+        _complain(bad & ~off, names, f"{field} names no bus of the network", frame[field], problems)
+        broken |= bad
+    if len(problems) > before or not broken.any():
+        return []
+    net[table] = frame[~broken]
+    ids = tuple(str(k) for k in frame.index[broken])
+    note = "out of service and without usable values: left out"
+    return [ReportRow(fate=Fate.REFUSED, kind=table, count=len(ids), note=note, elements=ids)]
+
+
+def _none(frame: Any) -> Bools:
+    return np.zeros(len(frame), dtype=bool)
+
+
+def _make_flags(frame: Any, field: str, names: Sequence[str], problems: list[str]) -> None:
+    """Turn a yes/no column into booleans; missing ``slack`` and the like count as no."""
+    column = frame[field]
+    if column.dtype == bool:
+        return
+    if field not in ("in_service", "closed"):
+        column = column.where(column.notna(), False)
+    bad = ~column.isin([True, False]).to_numpy()
+    _complain(bad, names, f"{field} must be true or false", column, problems)
+    if not bad.any():
+        frame[field] = column.astype(bool)
+
+
+def _numbers(column: Any) -> Any:
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _bad_numbers(frame: Any, field: str, rule: str) -> tuple[Bools, str]:
+    """Which entries break ``rule``, and how to call it. Numeric columns are made numeric."""
+    column = frame[field]
+    if column.dtype.kind not in "iuf":
+        text = column.map(lambda value: isinstance(value, str | bool | list | dict)).to_numpy(bool)
+        values = np.where(text, np.nan, _numbers(column.where(~text)))
+        if text.any():
+            return text, "is no number"
+        frame[field] = values
+    else:
+        values = np.asarray(column, dtype=np.float64)
+    finite = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        checks = {
+            "finite": (~finite, "must be a finite number"),
+            "positive": (~(finite & (values > 0)), "must be positive"),
+            "nonzero": (~(finite & (values != 0)), "must be a number other than zero"),
+            "nonnegative": (~(finite & (values >= 0)), "must not be negative"),
+            "fraction": (~(finite & (values > 0) & (values <= 1)), "must lie between 0 and 1"),
+            "percent": (~(finite & (values >= 0) & (values <= 100)), "must lie between 0 and 100"),
+            "known": (np.isinf(values), "must not be infinite"),
+        }
+    return checks[rule]
+
+
+def _complain(
+    bad: Bools, names: Sequence[str], what: str, column: Any, problems: list[str]
+) -> None:
+    if bad.any():
+        seen = column[bad].iloc[0]
+        value = repr(seen)[:40] if isinstance(seen, str) else str(seen)[:40]
+        problems.append(
+            f"{bad.sum()} of {bad.size}: {what}: {offending(bad, names)}; the first has {value}. "
+            "Correct the value, or set the element out of service."
+        )
+
+
+def _check_switches(net: Any, problems: list[str]) -> None:
+    """Switches must hang at a bus that exists and at an element that exists."""
+    switch = net.switch
+    if not len(switch):
+        return
+    names = label(switch, "switch")
+    known = switch.et.isin(list(INDEX_FIELDS)).to_numpy()
+    _complain(~known, names, "et must be b, l, t or t3", switch.et, problems)
+    for et, table in INDEX_FIELDS.items():
+        mine = (switch.et == et).to_numpy()
+        lost = mine & ~switch.element.isin(net[table].index).to_numpy()
+        if et != "b":  # an element that was left out takes its switches with it
+            net["switch"] = net.switch[~net.switch.index.isin(switch.index[lost & _off(switch)])]
+            lost &= ~_off(switch)
+        _complain(lost, names, f"element names no {table} of the network", switch.element, problems)
+
+
+def _off(switch: Any) -> Bools:
+    return np.asarray(~switch.closed.to_numpy(dtype=bool))
+
+
+def _check_loops(net: Any, problems: list[str]) -> None:
+    ends = {"line": ("from_bus", "to_bus"), "impedance": ("from_bus", "to_bus")}
+    ends |= {"trafo": ("hv_bus", "lv_bus"), "dcline": ("from_bus", "to_bus")}
+    for table, (start, stop) in ends.items():
+        frame = net[table]
+        if len(frame) and {start, stop} <= set(frame.columns):
+            bad = (frame[start] == frame[stop]).to_numpy()
+            what = f"{start} and {stop} are the same bus"
+            _complain(bad, label(frame, table), what, frame[start], problems)
+
+
+def _check_reference(net: Any, problems: list[str]) -> None:
+    if problems:
+        return
+    alive = net.bus.index[net.bus.in_service]
+    feeds = [net.ext_grid[net.ext_grid.in_service], net.gen[net.gen.in_service & net.gen.slack]]
+    if not any(frame.bus.isin(alive).any() for frame in feeds):
+        problems.append(
+            "The network has no external grid and no slack generator in service, so nothing sets "
+            "the voltage angle. Add one with pandapower.create_ext_grid, or set gen.slack."
+        )
