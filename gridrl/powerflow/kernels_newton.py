@@ -212,11 +212,11 @@ def root(lanes, like, x):
 
 
 @kernel
-def eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, u, d, y):
+def eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, low, u, d, y):
     """Jacobian row, block elimination and forward substitution of every row in one pass.
 
     ``u`` and ``d`` receive the factor (rows of U, inverted diagonal blocks), ``y`` the forward
-    substituted mismatch; ``w`` is a row of scratch.
+    substituted mismatch; ``w`` is a row of scratch. ``low`` receives the rows of L unless empty.
     """
     y_ptr, y_idx, _, u_ptr, u_idx, l_ptr, l_idx = pattern
     yg, yb, dg, db, kind = base
@@ -314,7 +314,8 @@ def eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, u, d, y):
         store(lanes, w, c + n_lane, w1)
         store(lanes, w, c + 2 * n_lane, w2)
         store(lanes, w, c + 3 * n_lane, w3)
-        _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, u, d, y, cast(w, dp), cast(w, dq))
+        dp, dq = cast(w, dp), cast(w, dq)
+        _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y, dp, dq)
 
 
 @kernel
@@ -334,7 +335,7 @@ def _identity_row(lanes, i, u_ptr, u, d, y):
 
 
 @kernel
-def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, u, d, y, y0, y1):
+def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y, y0, y1):
     """Subtract the rows above from row ``i`` in ``w``, invert its diagonal, keep its U part."""
     n_lane = len(lanes)
     for p in range(l_ptr[i], l_ptr[i + 1]):
@@ -352,6 +353,11 @@ def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, u, d, y, y0, y1):
         l1 = c0 * d1 + c1 * d3
         l2 = c2 * d0 + c3 * d2
         l3 = c2 * d1 + c3 * d3
+        if low.size > 0:
+            store(lanes, low, 4 * p * n_lane, l0)
+            store(lanes, low, (4 * p + 1) * n_lane, l1)
+            store(lanes, low, (4 * p + 2) * n_lane, l2)
+            store(lanes, low, (4 * p + 3) * n_lane, l3)
         z0 = load(lanes, y, 2 * k * n_lane)
         z1 = load(lanes, y, (2 * k + 1) * n_lane)
         y0 = fnma(l1, z1, fnma(l0, z0, y0))
@@ -479,6 +485,7 @@ def newton(
     u = np.zeros(4 * max(1, pattern[4].size) * n_lane, like.dtype)
     d = np.zeros(4 * n * n_lane, like.dtype)
     y = np.zeros(2 * n * n_lane, like.dtype)
+    low = np.empty(0, like.dtype)
     worst = np.zeros(n_lane)
     row_data = np.empty(lane_row_room(pattern) * n_lane)
     slot = np.full(n, -1, np.int64)
@@ -508,7 +515,7 @@ def newton(
                     running += 1
             if running == 0 or iteration == max_iteration:
                 break
-            eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, u, d, y)
+            eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, low, u, d, y)
             substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
             for lane in range(n_lane):
                 if np.isnan(broken[lane]) or worst[lane] > 1e9:
@@ -523,3 +530,23 @@ def newton(
                 v_out[state, node[i]] = complex(
                     v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane]
                 )
+
+
+@kernel
+def factor_base(pattern, base, v_base):
+    """Factors of the base state's Jacobian at ``v_base`` (float64[n, 2]), for all lanes alike.
+
+    Returns (low, u, d): blocks of L, of U, and inverted diagonal blocks, float32 and flat.
+    """
+    lanes = (0,)
+    n = pattern[0].size - 1
+    room = 4 * max(1, pattern[4].size)
+    low, u, d = np.zeros(room), np.zeros(room), np.zeros(4 * n)
+    slot = np.full(n, -1, np.int64)
+    none = np.empty(0)
+    v = v_base.copy().reshape(-1)
+    eliminate(
+        lanes, pattern, base, slot, none, np.zeros(2 * n), none, v, np.zeros(4 * n), low, u, d,
+        np.zeros(2 * n),
+    )  # fmt: skip
+    return low.astype(np.float32), u.astype(np.float32), d.astype(np.float32)

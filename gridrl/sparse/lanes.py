@@ -10,7 +10,7 @@ Vocabulary::
     splat             one number in every lane, in the element type of an array
     cast              a value converted to the element type of an array
     fma(a, b, c)      a b + c, rounded once;  fnma(a, b, c): c - a b
-    larger, absolute, choose(m, a, b), greater(a, b): lane by lane
+    larger, smaller, absolute, choose(m, a, b), greater(a, b): lane by lane; any_of(m): over lanes
 
 LLVM does not vectorise such loops reliably by itself (measured: 2.7 to 4.7 times slower).
 Under ``NUMBA_BOUNDSCHECK=1`` every load and store is checked.
@@ -198,6 +198,17 @@ def greater(_context, a, b):
 def choose(_context, mask, a, b):
     """``a`` where ``mask`` is true, else ``b``."""
     return a(mask, a, b), lambda _c, builder, _s, args: builder.select(*args)
+
+
+@intrinsic
+def any_of(_context, mask):
+    """Whether any lane of ``mask`` is true."""
+
+    def generate(_context, builder, _sig, args):
+        bits = ir.IntType(mask.count)
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], bits), ir.Constant(bits, 0))
+
+    return types.boolean(mask), generate
 
 
 def _register(symbol: Any, instruction: str) -> None:

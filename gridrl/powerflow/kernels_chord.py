@@ -1,0 +1,458 @@
+"""Single outages and injections near one solved base state, without any new factorisation.
+
+All lanes share the base Jacobian's factors in float32 (chord iteration). An outage enters as a
+correction of rank 4 in the middle of the triangular solves, where it is sparse: it lives on the
+paths of its two rows up the elimination tree. Anderson acceleration of depth 2 makes up for the
+frozen Jacobian. The mismatch is exact in float64, so what converges is a solution like Newton's;
+what does not converge is for `gridrl.powerflow.kernels_newton`.
+"""
+
+import numpy as np
+
+from gridrl.jit import kernel
+from gridrl.powerflow.kernels_limits import check_group
+from gridrl.powerflow.kernels_newton import (
+    close_lane_rows,
+    lane_row_room,
+    load_group,
+    mismatch,
+    open_lane_rows,
+    turn_voltage,
+)
+from gridrl.sparse.lanes import cast, fma, fnma, load, splat, store
+
+
+@kernel
+def forward(lanes, pattern, low, x):
+    """``x`` becomes L^-1 x."""
+    l_ptr, l_idx = pattern[5], pattern[6]
+    n_lane = len(lanes)
+    zero = splat(lanes, x, 0.0)
+    for i in range(l_ptr.size - 1):
+        a0 = load(lanes, x, 2 * i * n_lane)
+        a1 = load(lanes, x, (2 * i + 1) * n_lane)
+        b0, b1 = zero, zero
+        for p in range(l_ptr[i], l_ptr[i + 1]):
+            j = np.int64(l_idx[p])
+            y0 = load(lanes, x, 2 * j * n_lane)
+            y1 = load(lanes, x, (2 * j + 1) * n_lane)
+            a0 = fnma(splat(lanes, x, low[4 * p]), y0, a0)
+            a1 = fnma(splat(lanes, x, low[4 * p + 2]), y0, a1)
+            b0 = fma(splat(lanes, x, low[4 * p + 1]), y1, b0)
+            b1 = fma(splat(lanes, x, low[4 * p + 3]), y1, b1)
+        store(lanes, x, 2 * i * n_lane, a0 - b0)
+        store(lanes, x, (2 * i + 1) * n_lane, a1 - b1)
+
+
+@kernel
+def backward(lanes, pattern, u, d, x):
+    """``x`` becomes U^-1 x."""
+    u_ptr, u_idx = pattern[3], pattern[4]
+    n_lane = len(lanes)
+    zero = splat(lanes, x, 0.0)
+    for i in range(u_ptr.size - 2, -1, -1):
+        a0 = load(lanes, x, 2 * i * n_lane)
+        a1 = load(lanes, x, (2 * i + 1) * n_lane)
+        b0, b1 = zero, zero
+        for p in range(u_ptr[i], u_ptr[i + 1]):
+            j = np.int64(u_idx[p])
+            y0 = load(lanes, x, 2 * j * n_lane)
+            y1 = load(lanes, x, (2 * j + 1) * n_lane)
+            a0 = fnma(splat(lanes, x, u[4 * p]), y0, a0)
+            a1 = fnma(splat(lanes, x, u[4 * p + 2]), y0, a1)
+            b0 = fma(splat(lanes, x, u[4 * p + 1]), y1, b0)
+            b1 = fma(splat(lanes, x, u[4 * p + 3]), y1, b1)
+        a0 = a0 - b0
+        a1 = a1 - b1
+        x0 = splat(lanes, x, d[4 * i]) * a0 + splat(lanes, x, d[4 * i + 1]) * a1
+        x1 = splat(lanes, x, d[4 * i + 2]) * a0 + splat(lanes, x, d[4 * i + 3]) * a1
+        store(lanes, x, 2 * i * n_lane, x0)
+        store(lanes, x, (2 * i + 1) * n_lane, x1)
+
+
+@kernel
+def _turn_row(lanes, i, v, turn, stretch, held, one):
+    """Row ``i`` of ``v`` times exp(stretch + j turn); exactly unit modulus where |v| is held."""
+    n_lane = len(lanes)
+    t = cast(v, turn)
+    if held:
+        turn_voltage(lanes, i, v, t, splat(lanes, v, 0.0), one)
+        return
+    # 1 + z + z^2/2 + z^3/6 with z = stretch + j turn
+    z = cast(v, stretch)
+    sixth = splat(lanes, v, 1.0 / 6.0)
+    pr = fma(sixth, z, splat(lanes, v, 0.5))
+    pi = sixth * t
+    qr = fma(z, pr, one) - t * pi
+    qi = fma(z, pi, t * pr)
+    c = fma(z, qr, one) - t * qi
+    s = fma(z, qi, t * qr)
+    vr = load(lanes, v, 2 * i * n_lane)
+    vi = load(lanes, v, (2 * i + 1) * n_lane)
+    store(lanes, v, 2 * i * n_lane, vr * c - vi * s)
+    store(lanes, v, (2 * i + 1) * n_lane, vr * s + vi * c)
+
+
+@kernel
+def anderson_step(lanes, kind, v, f, f_before, step, k, work):
+    """One accelerated step from the chord step ``f`` (Anderson, depth 2, per lane).
+
+    ``f_before`` and ``step`` are the previous chord step and the step taken then; ``work`` holds
+    two differences of f, two of the iterate, and two squared norms.
+    """
+    n = kind.size
+    n_lane = len(lanes)
+    n2 = 2 * n * n_lane
+    one = splat(lanes, v, 1.0)
+    zero = splat(lanes, f, 0.0)
+    if k == 0:
+        for i in range(n):
+            turn = load(lanes, f, 2 * i * n_lane)
+            stretch = load(lanes, f, (2 * i + 1) * n_lane)
+            store(lanes, step, 2 * i * n_lane, turn)
+            store(lanes, step, (2 * i + 1) * n_lane, stretch)
+            _turn_row(lanes, i, v, turn, stretch, kind[i] > 0, one)
+        return
+    now = (k - 1) & 1
+    old = 1 - now
+    df_now, df_old = now * n2, old * n2
+    dx_now, dx_old = 2 * n2 + now * n2, 2 * n2 + old * n2
+    a11, b1 = splat(lanes, f, 1e-30), zero
+    a12, b2 = zero, zero
+    if k == 1:
+        for i in range(2 * n):
+            fi = load(lanes, f, i * n_lane)
+            df = fi - load(lanes, f_before, i * n_lane)
+            store(lanes, work, df_now + i * n_lane, df)
+            store(lanes, work, dx_now + i * n_lane, df + load(lanes, step, i * n_lane))
+            a11 = fma(df, df, a11)
+            b1 = fma(df, fi, b1)
+        g1, g2 = b1 / a11, zero
+        dx_old = dx_now
+    else:
+        for i in range(2 * n):
+            fi = load(lanes, f, i * n_lane)
+            df = fi - load(lanes, f_before, i * n_lane)
+            store(lanes, work, df_now + i * n_lane, df)
+            store(lanes, work, dx_now + i * n_lane, df + load(lanes, step, i * n_lane))
+            before = load(lanes, work, df_old + i * n_lane)
+            a11 = fma(df, df, a11)
+            b1 = fma(df, fi, b1)
+            a12 = fma(df, before, a12)
+            b2 = fma(before, fi, b2)
+        a22 = load(lanes, work, 4 * n2 + old * n_lane)
+        ratio = a12 / a11
+        # 1e-5: float32 differences that are nearly parallel must not be told apart
+        g2 = (b2 - ratio * b1) / fma(a22, splat(lanes, f, 1e-5), a22 - ratio * a12)
+        g1 = (b1 - a12 * g2) / a11
+    store(lanes, work, 4 * n2 + now * n_lane, a11)
+    for i in range(n):
+        o = 2 * i * n_lane
+        turn = fnma(g1, load(lanes, work, dx_now + o), load(lanes, f, o))
+        turn = fnma(g2, load(lanes, work, dx_old + o), turn)
+        store(lanes, step, o, turn)
+        o += n_lane
+        stretch = fnma(g1, load(lanes, work, dx_now + o), load(lanes, f, o))
+        stretch = fnma(g2, load(lanes, work, dx_old + o), stretch)
+        store(lanes, step, o, stretch)
+        _turn_row(lanes, i, v, turn, stretch, kind[i] > 0, one)
+
+
+@kernel
+def outage_paths(lanes, rows_f, rows_t, stamp, parent, kind, mark, paths):
+    """Rows on the elimination-tree paths of all outaged ends, ascending; returns how many."""
+    used = 0
+    for lane in range(len(lanes)):
+        for e in range(2):
+            i = rows_f[lane] if e == 0 else rows_t[lane]
+            if i < 0 or kind[i] == 2:
+                continue
+            while i >= 0 and mark[i] != stamp:
+                mark[i] = stamp
+                paths[used] = i
+                used += 1
+                i = parent[i]
+    paths[:used].sort()
+    return used
+
+
+@kernel
+def outage_blocks(lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m):
+    """Right-hand unit vectors ``f``, ``b`` [path, 2, 4] and the lost Jacobian ``m`` [4, 4], by lane.
+
+    Columns 0, 1 belong to the from row's two equations, 2, 3 to the to row's.
+    """
+    n_lane = len(lanes)
+    for lane in range(n_lane):
+        k = outage[group[lane]]
+        i, j = rows_f[lane], rows_t[lane]
+        for e in range(2):
+            row = i if e == 0 else j
+            if row >= 0 and kind[row] != 2:
+                a = place[row]
+                for q in range(2):
+                    f[((a * 2 + q) * 4 + 2 * e + q) * n_lane + lane] = 1.0
+                    b[((a * 2 + q) * 4 + 2 * e + q) * n_lane + lane] = 1.0
+        if i < 0 or j < 0:
+            continue
+        for e in range(2):
+            here, there = (i, j) if e == 0 else (j, i)
+            if kind[here] == 2:
+                continue
+            v = complex(base_v[here, 0], base_v[here, 1])
+            x = complex(base_v[there, 0], base_v[there, 1])
+            own = v * (y[0 if e == 0 else 3, k] * v).conjugate()
+            mutual = v * (y[1 if e == 0 else 2, k] * x).conjugate()
+            total = own + mutual
+            free = kind[here] == 0
+            o = 2 * e  # own column
+            c = 2 - 2 * e  # other column
+            top, bottom = 4 * (2 * e), 4 * (2 * e + 1)
+            m[(top + o) * n_lane + lane] = -(own.imag - total.imag)
+            if free:
+                m[(top + o + 1) * n_lane + lane] = -(total.real + own.real)
+                m[(bottom + o) * n_lane + lane] = -(total.real - own.real)
+                m[(bottom + o + 1) * n_lane + lane] = -(total.imag + own.imag)
+            if kind[there] != 2:
+                m[(top + c) * n_lane + lane] = -mutual.imag
+                if free:
+                    m[(bottom + c) * n_lane + lane] = mutual.real
+                if kind[there] == 0:
+                    m[(top + c + 1) * n_lane + lane] = -mutual.real
+                    if free:
+                        m[(bottom + c + 1) * n_lane + lane] = -mutual.imag
+
+
+@kernel
+def compensate_setup(lanes, n_path, paths, place, pattern, l_of_u, factors, f, b, m, core):
+    """Carry ``f`` through L and ``b`` through U', and form core = (I + M B'F)^-1 M."""
+    u_ptr, u_idx = pattern[3], pattern[4]
+    low, u, d = factors
+    n_lane = len(lanes)
+    for a in range(n_path):
+        k = paths[a]
+        d0, d1 = splat(lanes, b, d[4 * k]), splat(lanes, b, d[4 * k + 1])
+        d2, d3 = splat(lanes, b, d[4 * k + 2]), splat(lanes, b, d[4 * k + 3])
+        for c in range(4):
+            o0 = (8 * a + c) * n_lane
+            o1 = (8 * a + 4 + c) * n_lane
+            b0, b1 = load(lanes, b, o0), load(lanes, b, o1)
+            store(lanes, b, o0, d0 * b0 + d2 * b1)
+            store(lanes, b, o1, d1 * b0 + d3 * b1)
+        for q in range(u_ptr[k], u_ptr[k + 1]):
+            j = place[u_idx[q]]
+            p = l_of_u[q]
+            l0, l1 = splat(lanes, f, low[4 * p]), splat(lanes, f, low[4 * p + 1])
+            l2, l3 = splat(lanes, f, low[4 * p + 2]), splat(lanes, f, low[4 * p + 3])
+            u0, u1 = splat(lanes, f, u[4 * q]), splat(lanes, f, u[4 * q + 1])
+            u2, u3 = splat(lanes, f, u[4 * q + 2]), splat(lanes, f, u[4 * q + 3])
+            for c in range(4):
+                o0, o1 = (8 * a + c) * n_lane, (8 * a + 4 + c) * n_lane
+                q0, q1 = (8 * j + c) * n_lane, (8 * j + 4 + c) * n_lane
+                f0, f1 = load(lanes, f, o0), load(lanes, f, o1)
+                b0, b1 = load(lanes, b, o0), load(lanes, b, o1)
+                store(lanes, f, q0, fnma(l1, f1, fnma(l0, f0, load(lanes, f, q0))))
+                store(lanes, f, q1, fnma(l3, f1, fnma(l2, f0, load(lanes, f, q1))))
+                store(lanes, b, q0, fnma(u2, b1, fnma(u0, b0, load(lanes, b, q0))))
+                store(lanes, b, q1, fnma(u3, b1, fnma(u1, b0, load(lanes, b, q1))))
+    _invert_core(lanes, n_path, f, b, m, core)
+
+
+@kernel
+def _invert_core(lanes, n_path, f, b, m, core):
+    n_lane = len(lanes)
+    g = np.empty(16 * n_lane, f.dtype)
+    a = np.empty(16 * n_lane, f.dtype)
+    zero, one = splat(lanes, f, 0.0), splat(lanes, f, 1.0)
+    for r in range(4):
+        for c in range(4):
+            total = zero
+            for k in range(2 * n_path):
+                bk = load(lanes, b, (4 * k + r) * n_lane)
+                total = fma(bk, load(lanes, f, (4 * k + c) * n_lane), total)
+            store(lanes, g, (4 * r + c) * n_lane, total)
+    for r in range(4):
+        for c in range(4):
+            total = one if r == c else zero
+            for k in range(4):
+                mk = load(lanes, m, (4 * r + k) * n_lane)
+                total = fma(mk, load(lanes, g, (4 * k + c) * n_lane), total)
+            store(lanes, a, (4 * r + c) * n_lane, total)
+            store(lanes, core, (4 * r + c) * n_lane, load(lanes, m, (4 * r + c) * n_lane))
+    for k in range(4):
+        pivot = one / load(lanes, a, (4 * k + k) * n_lane)
+        for c in range(4):
+            o = (4 * k + c) * n_lane
+            store(lanes, a, o, load(lanes, a, o) * pivot)
+            store(lanes, core, o, load(lanes, core, o) * pivot)
+        for r in range(4):
+            if r == k:
+                continue
+            factor = load(lanes, a, (4 * r + k) * n_lane)
+            for c in range(4):
+                o, p = (4 * r + c) * n_lane, (4 * k + c) * n_lane
+                store(lanes, a, o, fnma(factor, load(lanes, a, p), load(lanes, a, o)))
+                store(lanes, core, o, fnma(factor, load(lanes, core, p), load(lanes, core, o)))
+
+
+@kernel
+def compensate(lanes, n_path, paths, f, b, core, x):
+    """Correct the forward-substituted ``x`` for the outage: x - F core B' x."""
+    n_lane = len(lanes)
+    zero = splat(lanes, x, 0.0)
+    t0, t1, t2, t3 = zero, zero, zero, zero
+    for a in range(n_path):
+        k = paths[a]
+        x0, x1 = load(lanes, x, 2 * k * n_lane), load(lanes, x, (2 * k + 1) * n_lane)
+        o = 8 * a * n_lane
+        t0 = fma(load(lanes, b, o + 4 * n_lane), x1, fma(load(lanes, b, o), x0, t0))
+        t1 = fma(load(lanes, b, o + 5 * n_lane), x1, fma(load(lanes, b, o + n_lane), x0, t1))
+        t2 = fma(load(lanes, b, o + 6 * n_lane), x1, fma(load(lanes, b, o + 2 * n_lane), x0, t2))
+        t3 = fma(load(lanes, b, o + 7 * n_lane), x1, fma(load(lanes, b, o + 3 * n_lane), x0, t3))
+    c0 = _core_row(lanes, core, 0, t0, t1, t2, t3)
+    c1 = _core_row(lanes, core, 1, t0, t1, t2, t3)
+    c2 = _core_row(lanes, core, 2, t0, t1, t2, t3)
+    c3 = _core_row(lanes, core, 3, t0, t1, t2, t3)
+    for a in range(n_path):
+        k = paths[a]
+        for q in range(2):
+            o = (8 * a + 4 * q) * n_lane
+            z = load(lanes, x, (2 * k + q) * n_lane)
+            z = fnma(load(lanes, f, o), c0, z)
+            z = fnma(load(lanes, f, o + n_lane), c1, z)
+            z = fnma(load(lanes, f, o + 2 * n_lane), c2, z)
+            z = fnma(load(lanes, f, o + 3 * n_lane), c3, z)
+            store(lanes, x, (2 * k + q) * n_lane, z)
+
+
+@kernel
+def _core_row(lanes, core, r, t0, t1, t2, t3):
+    n_lane = len(lanes)
+    o = 4 * r * n_lane
+    total = load(lanes, core, o) * t0 + load(lanes, core, o + n_lane) * t1
+    return total + load(lanes, core, o + 2 * n_lane) * t2 + load(lanes, core, o + 3 * n_lane) * t3
+
+
+@kernel
+def chord(
+    lanes, pattern, tree, node, base, factors, base_v, s_node, s_current, states, outage, ends, y,
+    v_start, order, settings, limits, out,
+):  # fmt: skip
+    """Solve the states named by ``order``: each the base state, its injection, one outage at most.
+
+    Parameters
+    ----------
+    tree : (parent, l_of_u)
+    factors : what `gridrl.powerflow.kernels_newton.factor_base` returns
+    base_v : float64[n, 2], solved base voltages by row
+    outage : int64[B], branch that each state opens, -1 for none
+    ends : (end_f, end_t) int64[n_branch], rows of both ends in the base state, -1 where open
+    settings : (tolerance, max_iteration, carry)
+        With ``carry``, a lane starts each state from its previous one (time series) and the
+        states of ``order`` are dealt to lanes in contiguous runs.
+    limits, out : see `gridrl.powerflow.kernels_limits.check_group`
+        ``out`` begins with (v complex128[B or 0, n_node], iterations int32[B], worst float64[B]).
+    """
+    tolerance, max_iteration, carry = settings
+    parent, l_of_u = tree
+    low, u, d = factors
+    kind = base[4]
+    v_out, iterations, worst_out = out[0], out[1], out[2]
+    n_lane = len(lanes)
+    n = node.size
+    v, s = np.empty(2 * n * n_lane), np.empty(2 * n * n_lane)
+    s1 = np.empty(2 * n * n_lane if s_current.shape[0] > 0 else 0)
+    x, x_before = np.zeros(2 * n * n_lane, np.float32), np.zeros(2 * n * n_lane, np.float32)
+    step = np.zeros(2 * n * n_lane, np.float32)
+    work = np.zeros((8 * n + 2) * n_lane, np.float32)
+    worst = np.zeros(n_lane)
+    row_data = np.empty(lane_row_room(pattern) * n_lane)
+    slot, rows_open = np.full(n, -1, np.int64), np.empty(n, np.int64)
+    mark, place, paths = np.full(n, -1, np.int64), np.zeros(n, np.int64), np.empty(n, np.int64)
+    f, b = np.empty(0, np.float32), np.empty(0, np.float32)
+    m, core = np.empty(16 * n_lane, np.float32), np.empty(16 * n_lane, np.float32)
+    group, count = np.empty(n_lane, np.int64), np.empty(n_lane, np.int64)
+    rows_f, rows_t = np.empty(n_lane, np.int64), np.empty(n_lane, np.int64)
+    v_hold = np.empty(2 * n * n_lane if carry else 0)
+    n_group = (order.size + n_lane - 1) // n_lane
+    for g in range(n_group):
+        any_outage = False
+        for lane in range(n_lane):
+            at = lane * n_group + g if carry else g * n_lane + lane
+            group[lane] = order[min(at, order.size - 1)]
+            count[lane] = -1
+            k = outage[group[lane]]
+            rows_f[lane], rows_t[lane] = -1, -1
+            if k >= 0:
+                any_outage = True
+                rows_f[lane], rows_t[lane] = ends[0][k], ends[1][k]
+        opened = open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open)
+        if carry and g > 0:
+            v_hold[:] = v
+        load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
+        if carry and g > 0:
+            _carry_over(n_lane, kind, v_hold, v)
+        n_path = 0
+        if any_outage:
+            n_path = outage_paths(lanes, rows_f, rows_t, g, parent, kind, mark, paths)
+            if f.size < 8 * n_path * n_lane:
+                f = np.empty((8 * n_path + 64) * n_lane, np.float32)
+                b = np.empty((8 * n_path + 64) * n_lane, np.float32)
+            f[: 8 * n_path * n_lane] = 0.0
+            b[: 8 * n_path * n_lane] = 0.0
+            m[:] = 0.0
+            for a in range(n_path):
+                place[paths[a]] = a
+            outage_blocks(
+                lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m
+            )
+            compensate_setup(lanes, n_path, paths, place, pattern, l_of_u, factors, f, b, m, core)
+        for k in range(max_iteration + 1):
+            mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, worst)
+            running = 0
+            for lane in range(n_lane):
+                if worst[lane] < tolerance:
+                    if count[lane] < 0:
+                        count[lane] = k
+                else:
+                    count[lane] = -1
+                    if worst[lane] < 1e6:
+                        running += 1
+            if running == 0 or k == max_iteration:
+                break
+            forward(lanes, pattern, low, x)
+            if any_outage:
+                compensate(lanes, n_path, paths, f, b, core, x)
+            backward(lanes, pattern, u, d, x)
+            anderson_step(lanes, kind, v, x, x_before, step, k, work)
+            x, x_before = x_before, x
+        close_lane_rows(opened, rows_open, slot)
+        check_group(lanes, group, count, outage, ends, y, v, limits, out)
+        for lane in range(n_lane):
+            at = lane * n_group + g if carry else g * n_lane + lane
+            if at >= order.size:
+                continue
+            state = group[lane]
+            iterations[state] = count[lane]
+            worst_out[state] = worst[lane]
+            if v_out.shape[0] > 0:
+                for i in range(n):
+                    v_out[state, node[i]] = complex(
+                        v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane]
+                    )
+
+
+@kernel
+def _carry_over(n_lane, kind, before, v):
+    """Keep the voltages of the lane's previous state, with the magnitudes held now."""
+    for i in range(kind.size):
+        for lane in range(n_lane):
+            re, im = before[2 * i * n_lane + lane], before[(2 * i + 1) * n_lane + lane]
+            if kind[i] == 2 or np.isnan(re):
+                continue
+            if kind[i] == 1:
+                now = np.hypot(v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane])
+                scale = now / np.hypot(re, im)
+                re, im = re * scale, im * scale
+            v[2 * i * n_lane + lane] = re
+            v[(2 * i + 1) * n_lane + lane] = im

@@ -1,0 +1,211 @@
+"""Loadings and voltages of solved states against their limits, without keeping the voltages.
+
+Tuples passed to both kernels::
+
+    limits  (inv_from, inv_to, inv_s, v_low, v_high, threshold): squared inverse ratings
+            float64[n_branch] (0 where unlimited), squared voltage limits float64[n] by row
+            (0 and inf where unlimited), and the loading from which a branch is listed.
+            Empty arrays: check nothing.
+    out     (v, iterations, worst, loading, branch, over, volt_row, volt, outside,
+             listed, list_state, list_what, list_value): the first three belong to the solver;
+             then per state the highest loading, its branch, how many branches exceed 1; the row
+             whose voltage lies furthest outside (or nearest to) its limits, that voltage, how
+             many rows are outside; then a list of all findings: state, branch (or -1 - row for
+             a voltage), loading or voltage. ``listed[0]`` counts findings, also those that no
+             longer fit: the caller provides more room and repeats.
+"""
+
+import numpy as np
+
+from gridrl.jit import kernel
+from gridrl.sparse.lanes import any_of, choose, fma, greater, larger, load, splat, store
+
+
+@kernel
+def _note(out, state, what, value):
+    listed, list_state, list_what, list_value = out[9:13]
+    at = listed[0]
+    listed[0] = at + 1
+    if at < list_state.size:
+        list_state[at], list_what[at], list_value[at] = state, what, value
+
+
+@kernel
+def check_group(lanes, group, count, outage, ends, y, v, limits, out):
+    """Check a group of solved lanes whose states open one branch each at most."""
+    inv_from, inv_to, inv_s, v_low, v_high, threshold = limits
+    if inv_from.size == 0:
+        return
+    n_lane = len(lanes)
+    loading, branch, over = out[3], out[4], out[5]
+    best, where = np.empty(n_lane), np.empty(n_lane)
+    row = np.empty(n_lane)
+    top, index = splat(lanes, v, -1.0), splat(lanes, v, -1.0)
+    bar = splat(lanes, v, threshold * threshold)
+    for lane in range(n_lane):
+        over[group[lane]] = 0
+    for k in range(inv_from.size):
+        f, t = ends[0][k], ends[1][k]
+        if f < 0 and t < 0:
+            continue
+        value = _loading2(lanes, k, f, t, y, v, inv_from, inv_to, inv_s)
+        gone = False
+        for lane in range(n_lane):
+            gone = gone or outage[group[lane]] == k
+        if gone:
+            store(lanes, row, 0, value)
+            for lane in range(n_lane):
+                if outage[group[lane]] == k:
+                    row[lane] = 0.0
+            value = load(lanes, row, 0)
+        higher = greater(value, top)
+        top = choose(higher, value, top)
+        index = choose(higher, splat(lanes, v, k), index)
+        if any_of(greater(value, bar)):
+            store(lanes, row, 0, value)
+            for lane in range(n_lane):
+                if row[lane] > threshold * threshold and _first(group, count, lane):
+                    _note(out, group[lane], k, np.sqrt(row[lane]))
+                    over[group[lane]] += 1 if row[lane] > 1.0 else 0
+    store(lanes, best, 0, top)
+    store(lanes, where, 0, index)
+    for lane in range(n_lane):
+        loading[group[lane]] = np.sqrt(max(best[lane], 0.0))
+        branch[group[lane]] = np.int64(where[lane])
+    _check_voltages(lanes, group, count, v, v_low, v_high, out)
+
+
+@kernel
+def _first(group, count, lane):
+    """Whether the lane is solved and its state is not that of an earlier lane (a filled group)."""
+    return count[lane] >= 0 and (lane == 0 or group[lane] != group[lane - 1])
+
+
+@kernel
+def _loading2(lanes, k, f, t, y, v, inv_from, inv_to, inv_s):
+    """Squared loading of branch ``k``: the largest over its ends and kinds of rating."""
+    n_lane = len(lanes)
+    zero = splat(lanes, v, 0.0)
+    value = zero
+    i = f if f >= 0 else t
+    j = t if t >= 0 else f
+    vr, vi = load(lanes, v, 2 * i * n_lane), load(lanes, v, (2 * i + 1) * n_lane)
+    xr, xi = load(lanes, v, 2 * j * n_lane), load(lanes, v, (2 * j + 1) * n_lane)
+    for e in range(2):
+        if (e == 0 and f < 0) or (e == 1 and t < 0):
+            continue
+        if f >= 0 and t >= 0:
+            own, mutual = y[3 * e, k], y[1 + e, k]
+        else:
+            own, mutual = y[4 + e, k], 0.0j
+        ar, ai, br, bi = (vr, vi, xr, xi) if e == 0 or f < 0 else (xr, xi, vr, vi)
+        g, b = splat(lanes, v, own.real), splat(lanes, v, own.imag)
+        h, c = splat(lanes, v, mutual.real), splat(lanes, v, mutual.imag)
+        ir = g * ar - b * ai + h * br - c * bi
+        ii = g * ai + b * ar + h * bi + c * br
+        i2 = fma(ir, ir, ii * ii)
+        rating = inv_from[k] if e == 0 else inv_to[k]
+        if rating > 0.0:
+            value = larger(value, i2 * splat(lanes, v, rating))
+        if inv_s[k] > 0.0:
+            value = larger(value, i2 * fma(ar, ar, ai * ai) * splat(lanes, v, inv_s[k]))
+    return value
+
+
+@kernel
+def _check_voltages(lanes, group, count, v, v_low, v_high, out):
+    n_lane = len(lanes)
+    volt_row, volt, outside = out[6], out[7], out[8]
+    row, far, where = np.empty(n_lane), np.empty(n_lane), np.empty(n_lane)
+    top, index = splat(lanes, v, -np.inf), splat(lanes, v, -1.0)
+    zero = splat(lanes, v, 0.0)
+    for lane in range(n_lane):
+        outside[group[lane]] = 0
+    for i in range(v_low.size):
+        if v_low[i] <= 0.0 and np.isinf(v_high[i]):
+            continue
+        vr, vi = load(lanes, v, 2 * i * n_lane), load(lanes, v, (2 * i + 1) * n_lane)
+        v2 = fma(vr, vr, vi * vi)
+        beyond = larger(v2 - splat(lanes, v, v_high[i]), splat(lanes, v, v_low[i]) - v2)
+        further = greater(beyond, top)
+        top = choose(further, beyond, top)
+        index = choose(further, splat(lanes, v, i), index)
+        if any_of(greater(beyond, zero)):
+            store(lanes, row, 0, beyond)
+            store(lanes, far, 0, v2)
+            for lane in range(n_lane):
+                if row[lane] > 0.0 and _first(group, count, lane):
+                    _note(out, group[lane], -1 - i, np.sqrt(far[lane]))
+                    outside[group[lane]] += 1
+    store(lanes, where, 0, index)
+    for lane in range(n_lane):
+        i = np.int64(where[lane])
+        volt_row[group[lane]] = i
+        if i >= 0:
+            re, im = v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane]
+            volt[group[lane]] = np.hypot(re, im)
+
+
+@kernel
+def check_states(v, which, changes, network, base, node, limits, out):
+    """Check states given by their voltages (complex128[B, n_node]), whatever they switch."""
+    inv_from, inv_to, inv_s, v_low, v_high, threshold = limits
+    loading, branch, over, volt_row, volt, outside = out[3:9]
+    b_of, b_branch, b_from, b_to, b_closed = changes[:5]
+    _, row_from, row_to, y, _ = network
+    n_branch = inv_from.size
+    busbar_f, busbar_t, closed = base[0].copy(), base[1].copy(), base[2].copy()
+    for state in which:
+        for c in range(b_of[state], b_of[state + 1]):
+            k = b_branch[c]
+            busbar_f[k], busbar_t[k], closed[k] = b_from[c], b_to[c], b_closed[c]
+        loading[state], branch[state], over[state] = 0.0, -1, 0
+        top = -1.0
+        for k in range(n_branch):
+            if not closed[k]:
+                continue
+            f = node[row_from[k, busbar_f[k] - 1]] if busbar_f[k] > 0 else -1
+            t = node[row_to[k, busbar_t[k] - 1]] if busbar_t[k] > 0 else -1
+            value = _state_loading2(v[state], k, f, t, y, inv_from, inv_to, inv_s)
+            if value > top:
+                top = value
+                loading[state], branch[state] = np.sqrt(value), k
+            if value > threshold * threshold:
+                _note(out, state, k, np.sqrt(value))
+                over[state] += 1 if value > 1.0 else 0
+        volt_row[state], outside[state], volt[state] = -1, 0, np.nan
+        far = -np.inf
+        for i in range(v_low.size):
+            size = abs(v[state, node[i]])
+            if np.isnan(size) or (v_low[i] <= 0.0 and np.isinf(v_high[i])):
+                continue
+            beyond = max(size * size - v_high[i], v_low[i] - size * size)
+            if beyond > far:
+                far = beyond
+                volt_row[state], volt[state] = i, size
+            if beyond > 0.0:
+                _note(out, state, -1 - i, size)
+                outside[state] += 1
+        for c in range(b_of[state], b_of[state + 1]):
+            k = b_branch[c]
+            busbar_f[k], busbar_t[k], closed[k] = base[0][k], base[1][k], base[2][k]
+
+
+@kernel
+def _state_loading2(v, k, f, t, y, inv_from, inv_to, inv_s):
+    if f < 0 and t < 0:
+        return 0.0
+    vf = v[f] if f >= 0 else 0.0j
+    vt = v[t] if t >= 0 else 0.0j
+    if np.isnan(vf.real) or np.isnan(vt.real):
+        return 0.0
+    value = 0.0
+    if f >= 0:
+        i = y[0, k] * vf + y[1, k] * vt if t >= 0 else y[4, k] * vf
+        i2 = i.real * i.real + i.imag * i.imag
+        value = max(i2 * inv_from[k], i2 * (vf.real**2 + vf.imag**2) * inv_s[k])
+    if t >= 0:
+        i = y[2, k] * vf + y[3, k] * vt if f >= 0 else y[5, k] * vt
+        i2 = i.real * i.real + i.imag * i.imag
+        value = max(value, max(i2 * inv_to[k], i2 * (vt.real**2 + vt.imag**2) * inv_s[k]))
+    return value
