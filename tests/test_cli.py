@@ -97,12 +97,15 @@ def test_a_collapsed_grid_is_said_to_be_one(cli: Cli) -> None:
 
 
 def test_lost_load_is_told(cli: Cli) -> None:
-    # Bus 87 of the IEEE 118-bus system hangs on the line 86-87 alone; bus 117 on 12-117.
-    found = cli("flow", "case118", "--open", "line:175", "--json")
-    assert found.code == 0
-    status = found.document["status"]
-    if status == "islanded":
-        assert found.document["summary"]["lost_load_mw"] > 0
+    # Bus 117 of the IEEE 118-bus system draws 20 MW and hangs on the line 12-117 alone.
+    ran = cli("flow", "case118", "--open", "line:170")
+    assert ran.code == 0
+    assert "20.0 MW of load have no supply" in ran.out
+    found = cli("flow", "case118", "--open", "line:170", "--json").document
+    assert found["status"] == "islanded"
+    assert found["summary"]["lost_load_mw"] == pytest.approx(20.0)
+    dead = [row for row in found["buses"] if row["vm_pu"] is None]
+    assert [row["name"] for row in dead] == ["117"]
 
 
 def test_a_picture_is_drawn(cli: Cli, tmp_path: Path) -> None:
