@@ -97,7 +97,7 @@ def _load_pandapower_json(path: Path) -> Case:
     from gridrl.io.pandapower_json import read_pandapower_json
 
     net, rows = read_pandapower_json(path)
-    return load_pandapower(net, name=path.stem, source=str(path), report=rows)
+    return load_pandapower(net, name=path.stem, source=str(path), report=tuple(rows))
 
 
 def _load_powerio(path: Path) -> Case:

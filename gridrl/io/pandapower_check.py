@@ -15,7 +15,7 @@ import pandas as pd
 from gridrl.case import Fate, ReportRow
 from gridrl.errors import CaseError, GridError, offending
 from gridrl.grid import Bools
-from gridrl.io.pandapower_fields import BUS_FIELDS, FIELDS, FLAGS, INDEX_FIELDS, OPTIONAL, REFUSED
+from gridrl.io.pandapower_fields import BUS_FIELDS, FIELDS, FLAGS, SWITCHED, OPTIONAL, REFUSED
 
 MAX_BUS_INDEX = 10_000_000  # pandapower's lookups are arrays as long as the largest index
 
@@ -47,7 +47,7 @@ def clean(net: Any) -> tuple[Any, list[ReportRow]]:
         for table in FIELDS:
             if len(own[table]):
                 rows += _check_table(own, table, problems)
-        _check_switches(own, problems)
+        rows += _check_switches(own, problems)
         _check_loops(own, problems)
         _check_reference(own, problems)
     if problems:
@@ -127,7 +127,9 @@ def _check_table(net: Any, table: str, problems: list[str]) -> list[ReportRow]:
         _make_flags(frame, field, names, problems)
     if len(problems) > before:
         return []
-    off = ~frame.in_service.to_numpy(dtype=bool) if "in_service" in frame else _none(frame)
+    off = _none(frame)
+    if "in_service" in frame and table != "bus":  # a bus is named by others, on or off
+        off = ~frame.in_service.to_numpy(dtype=bool)
     broken = _none(frame)
     for field, (unit, rule) in FIELDS[table].items():
         if field in frame:
@@ -138,10 +140,18 @@ def _check_table(net: Any, table: str, problems: list[str]) -> list[ReportRow]:
         bad = ~np.isin(_numbers(frame[field]), net.bus.index.to_numpy())
         _complain(bad & ~off, names, f"{field} names no bus of the network", frame[field], problems)
         broken |= bad
-    if len(problems) > before or not broken.any():
+    if len(problems) > before:
         return []
-    net[table] = frame[~broken]
-    ids = tuple(str(k) for k in frame.index[broken])
+    net[table] = frame = frame[~broken].copy()
+    for field in BUS_FIELDS.get(table, ()):
+        frame[field] = frame[field].astype(np.int64)
+    if not broken.any():
+        return []
+    ids = tuple(names[int(k)] for k in np.flatnonzero(broken))
+    for et, switched in SWITCHED.items():
+        if switched == table:  # switches go with what they switch
+            gone = (net.switch.et == et) & ~net.switch.element.isin(frame.index)
+            net["switch"] = net.switch[~gone]
     note = "out of service and without usable values: left out"
     return [ReportRow(fate=Fate.REFUSED, kind=table, count=len(ids), note=note, elements=ids)]
 
@@ -170,7 +180,7 @@ def _numbers(column: Any) -> Any:
 def _bad_numbers(frame: Any, field: str, rule: str) -> tuple[Bools, str]:
     """Which entries break ``rule``, and how to call it. Numeric columns are made numeric."""
     column = frame[field]
-    if column.dtype.kind not in "iuf":
+    if not isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iuf":
         text = column.map(lambda value: isinstance(value, str | bool | list | dict)).to_numpy(bool)
         values = np.where(text, np.nan, _numbers(column.where(~text)))
         if text.any():
@@ -184,7 +194,6 @@ def _bad_numbers(frame: Any, field: str, rule: str) -> tuple[Bools, str]:
             "finite": (~finite, "must be a finite number"),
             "positive": (~(finite & (values > 0)), "must be positive"),
             "nonzero": (~(finite & (values != 0)), "must be a number other than zero"),
-            "nonnegative": (~(finite & (values >= 0)), "must not be negative"),
             "fraction": (~(finite & (values > 0) & (values <= 1)), "must lie between 0 and 1"),
             "percent": (~(finite & (values >= 0) & (values <= 100)), "must lie between 0 and 100"),
             "known": (np.isinf(values), "must not be infinite"),
@@ -204,25 +213,33 @@ def _complain(
         )
 
 
-def _check_switches(net: Any, problems: list[str]) -> None:
-    """Switches must hang at a bus that exists and at an element that exists."""
+def _check_switches(net: Any, problems: list[str]) -> list[ReportRow]:
+    """Switches must hang at an element that exists, and should hang at one of its ends."""
     switch = net.switch
-    if not len(switch):
-        return
+    if not len(switch) or problems:
+        return []
     names = label(switch, "switch")
-    known = switch.et.isin(list(INDEX_FIELDS)).to_numpy()
+    known = switch.et.isin(list(SWITCHED)).to_numpy()
     _complain(~known, names, "et must be b, l, t or t3", switch.et, problems)
-    for et, table in INDEX_FIELDS.items():
+    stray = _none(switch)
+    for et, table in SWITCHED.items():
         mine = (switch.et == et).to_numpy()
-        lost = mine & ~switch.element.isin(net[table].index).to_numpy()
-        if et != "b":  # an element that was left out takes its switches with it
-            net["switch"] = net.switch[~net.switch.index.isin(switch.index[lost & _off(switch)])]
-            lost &= ~_off(switch)
+        lost = mine & ~np.isin(_numbers(switch.element), net[table].index.to_numpy())
         _complain(lost, names, f"element names no {table} of the network", switch.element, problems)
-
-
-def _off(switch: Any) -> Bools:
-    return np.asarray(~switch.closed.to_numpy(dtype=bool))
+        if et != "b" and not lost.any():
+            ends = net[table].loc[switch.element[mine], list(BUS_FIELDS[table])].to_numpy()
+            stray[mine] = (ends != switch.bus.to_numpy()[mine, None]).all(axis=1)
+    of_trafo3w = stray & (switch.et == "t3").to_numpy()
+    _complain(of_trafo3w, names, "bus is no end of its trafo3w", switch.bus, problems)
+    if problems:
+        return []
+    switch["element"] = switch.element.astype(np.int64)
+    switch["z_ohm"] = switch.z_ohm.fillna(0.0)
+    if not stray.any():
+        return []
+    note = "bus is no end of the switched element; acts on its from or lv end, as in pandapower"
+    ids = tuple(f"switch:{k}" for k in switch.index[stray])
+    return [ReportRow(fate=Fate.SUSPECT, kind="switch", count=len(ids), note=note, elements=ids)]
 
 
 def _check_loops(net: Any, problems: list[str]) -> None:

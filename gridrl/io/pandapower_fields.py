@@ -1,6 +1,6 @@
 """Which fields of a pandapower net must hold what: data for `gridrl.io.pandapower_check`.
 
-Field -> (unit, rule), with the rules ``finite``, ``positive``, ``nonzero``, ``nonnegative``,
+Field -> (unit, rule), with the rules ``finite``, ``positive``, ``nonzero``,
 ``fraction`` (0..1), ``percent`` (0..100) and ``known`` (finite or not given).
 """
 
@@ -68,7 +68,7 @@ FIELDS: dict[str, dict[str, tuple[str, str]]] = {
         **{f"{q}{end}_pu": ("p.u.", "finite") for q in "gb" for end in "ft"},
         "sn_mva": ("MVA", "positive"),
     },
-    "switch": {"z_ohm": ("ohm", "nonnegative")},
+    "switch": {"z_ohm": ("ohm", "known")},
     "ext_grid": {"vm_pu": ("p.u.", "positive"), "va_degree": ("degree", "finite")},
     "gen": {
         "p_mw": ("MW", "finite"),
@@ -142,7 +142,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
 }
 
 # What a switch's ``element`` points at, by its ``et``
-INDEX_FIELDS = {"b": "bus", "l": "line", "t": "trafo", "t3": "trafo3w"}
+SWITCHED = {"b": "bus", "l": "line", "t": "trafo", "t3": "trafo3w"}
 
 _FACTS = "no model of it: the power flow leaves it out"
 _DC = "DC grids are not modelled: the power flow leaves them out"

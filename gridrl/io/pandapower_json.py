@@ -29,7 +29,9 @@ OLDEST = (2, 0, 0)  # tables had other names and units before
 
 # Tables that an empty net does not have, with plain columns that pandapower's own code reads
 _EXTRA_TABLES = ("trafo_characteristic_table", "shunt_characteristic_table", "bus_geodata")
-_IGNORED = re.compile(r"_.*|res_.*|std_types|version|format_version|converged|OPF_converged|profiles")
+_IGNORED = re.compile(
+    r"_.*|res_.*|std_types|version|format_version|converged|OPF_converged|profiles"
+)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?[\w.+-]{0,20}")
 _OPTIONS = frozenset(
@@ -194,8 +196,8 @@ def _column(cells: list[Any], dtype: str) -> Any:
         fits = None not in cells and all(cell in (0, 1) for cell in cells)
         return np.array(cells, dtype=bool) if fits else pd.Series(cells, dtype=object).to_numpy()
     if dtype == "Int64" and numeric:
-        values = [None if cell is None or not np.isfinite(_float(cell)) else cell for cell in cells]
-        return _integers(values)
+        finite = [cell is not None and np.isfinite(_float(cell)) for cell in cells]
+        return _integers([cell if ok else None for cell, ok in zip(cells, finite, strict=True)])
     if numeric and dtype != "object" and (dtype or not empty):
         values = np.array([_float(cell) for cell in cells])
         whole = np.isfinite(values).all() and (values == np.rint(values)).all()
