@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from importlib.metadata import entry_points, packages_distributions, version
 from pathlib import Path
 
@@ -46,6 +47,18 @@ def test_the_version_is_one_number() -> None:
 def test_the_command_is_installed() -> None:
     (script,) = entry_points(group="console_scripts", name="gridrl")
     assert script.value == "gridrl.cli:main"
+
+
+def test_every_file_of_kernels_is_known_to_the_tools() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    files = [*(ROOT / "gridrl").rglob("kernels*.py"), ROOT / "gridrl" / "sparse" / "lanes.py"]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
+    assert set(tool["mypy"]["untyped_calls_exclude"]) == names
+    (untyped,) = [rule for rule in tool["mypy"]["overrides"] if rule.get("ignore_errors")]
+    assert set(untyped["module"]) == names
+    contracts = tool["importlinter"]["contracts"]
+    (contract,) = [contract for contract in contracts if contract.get("id") == "kernels"]
+    assert set(contract["source_modules"]) == names
 
 
 # --- public names -----------------------------------------------------------------------------
