@@ -7,7 +7,7 @@ Rows say where they hang by *bus position*; buses that share a ``node`` become o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gridrl.case import Case, ReportRow
 from gridrl.errors import CaseError, offending
 from gridrl.grid import Bools, Complexes, Floats, Grid, Injection, Ints, Topology
+from gridrl.io.validate import validate
 
 Busbars = NDArray[np.int8]
 
@@ -189,7 +190,7 @@ def assemble(
         **{key: getattr(units, key) for key in _UNIT_FIELDS},
     )
     busbar = np.concatenate([branches.from_busbar, branches.to_busbar, units.busbar])
-    return Case(
+    case = Case(
         grid=grid,
         topology=Topology(busbar=busbar[None, :], closed=branches.closed[None, :]),
         injection=Injection(p=units.p[None, :], q=units.q[None, :], v_set=units.v_set[None, :]),
@@ -198,6 +199,7 @@ def assemble(
         origin=origin,
         notes=tuple(notes),
     )
+    return replace(case, report=(*report, *validate(case)))
 
 
 _BRANCH_FIELDS = (

@@ -136,7 +136,7 @@ def literals(text: str, path: str | Path) -> Literals:
             fields.append(field)
             if field == "bus_name":
                 strings = _STRING.finditer(found.group(2))
-                names = tuple(item.group(0)[1:-1].strip() for item in strings)
+                names = tuple(_unquoted(item.group(0)) for item in strings)
             elif field in _TABLES:
                 kept.append(statement.text + ";")
         else:
@@ -151,6 +151,11 @@ def literals(text: str, path: str | Path) -> Literals:
     return Literals(
         text="\n".join(kept), fields=tuple(fields), bus_name=names, program=tuple(program)
     )
+
+
+def _unquoted(item: str) -> str:
+    """Text of a string; a doubled quote stands for one."""
+    return item[1:-1].replace(item[0] * 2, item[0]).strip()
 
 
 def _with_quotients(statement: Statement) -> Statement:

@@ -18,7 +18,7 @@ def with_limits(branches: Branches, buses: Buses, network: Any, rows: list[Repor
 
     A current rating counts at the side that states it, an apparent power rating at both.
     """
-    frame = network.get_operational_limits(all_attributes=True, show_inactive_sets=False)
+    frame = network.get_loading_limits(all_attributes=True, show_inactive_sets=False)
     limits = Frame.read("limit", frame.reset_index().set_index("element_id"))
     if not len(limits):
         return branches

@@ -97,7 +97,8 @@ def _gens(frame: Frame, places: Places, rows: list[ReportRow]) -> Units:
     holds = frame.flags("voltage_regulator_on")
     # A generator that holds a voltage needs no target_q, and many files have none.
     missing = holds & np.isnan(frame.data["target_q"].astype(float))
-    frame.data["target_q"] = np.where(missing, 0.0, frame.data["target_q"].astype(float))
+    target_q = np.where(missing, 0.0, frame.data["target_q"].astype(float))
+    frame = replace(frame, data={**frame.data, "target_q": target_q})
     units = _plain(frame, places, "target_p", "target_q", 1.0)
     curves = np.array([kind == "CURVE" for kind in frame.texts("reactive_limits_kind")], dtype=bool)
     note = "the reactive capability curve is read at the scheduled P"
