@@ -102,6 +102,8 @@ def _notes(model: Model) -> tuple[str, ...]:
     notes = []
     if not options["calculate_voltage_angles"]:
         notes.append("Transformer phase shifts and external grid angles are ignored.")
+    if options["trafo_loading"] == "power" and len(model.net.trafo3w):
+        notes.append("Legs of three-winding transformers are rated in MVA at their star point too.")
     asked = ("enforce_q_lims", "enforce_p_lims", "distributed_slack")
     notes += [
         f"The network asks for {key} in user_pf_options; ask the solver for it."

@@ -17,8 +17,10 @@ ENDS = {"line": ("from", "to"), "trafo": ("hv", "lv"), "impedance": ("from", "to
 
 def solve(net, **options):
     """Run pandapower to a mismatch far below our tolerances; False where it does not converge."""
+    # numba would spend seconds on compiling; lightsim2grid, where it is installed, does not
+    settings = {"numba": False, "max_iteration": 60}
     try:
-        pp.runpp(net, tolerance_mva=1e-9 * max(1.0, net.sn_mva), max_iteration=60, **options)
+        pp.runpp(net, tolerance_mva=1e-9 * max(1.0, net.sn_mva), **settings, **options)
     except pp.LoadflowNotConverged:
         return False
     return True
