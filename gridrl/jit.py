@@ -51,11 +51,26 @@ def cache_folder() -> Path | None:
 
 def kernel(function: Function) -> Function:
     """Compile ``function`` with the project's settings: nogil, no Python, IEEE arithmetic."""
+    return _compiled(function, inline=False)
+
+
+def inlined(function: Function) -> Function:
+    """A kernel that becomes part of its callers: passing arrays costs more than its work."""
+    return _compiled(function, inline=True)
+
+
+def _compiled(function: Function, inline: bool) -> Function:
     folder = cache_folder()
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder) if folder else before
     try:
-        compiled = numba.njit(function, cache=folder is not None, error_model="numpy", nogil=True)
+        compiled = numba.njit(
+            function,
+            cache=folder is not None,
+            error_model="numpy",
+            nogil=True,
+            forceinline=inline,
+        )
     finally:
         numba.config.CACHE_DIR = before
     return compiled  # type: ignore[no-any-return]

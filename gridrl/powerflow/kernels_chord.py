@@ -9,7 +9,7 @@ what does not converge is for `gridrl.powerflow.kernels_newton`.
 
 import numpy as np
 
-from gridrl.jit import kernel
+from gridrl.jit import inlined, kernel
 from gridrl.powerflow.kernels_limits import check_group
 from gridrl.powerflow.kernels_newton import (
     close_lane_rows,
@@ -70,7 +70,7 @@ def backward(lanes, pattern, u, d, x):
         store(lanes, x, (2 * i + 1) * n_lane, x1)
 
 
-@kernel
+@inlined
 def _turn_row(lanes, i, v, turn, stretch, held, one):
     """Row ``i`` of ``v`` times exp(stretch + j turn); exactly unit modulus where |v| is held."""
     n_lane = len(lanes)
@@ -325,7 +325,7 @@ def compensate(lanes, n_path, paths, f, b, core, x):
             store(lanes, x, (2 * k + q) * n_lane, z)
 
 
-@kernel
+@inlined
 def _core_row(lanes, core, r, t0, t1, t2, t3):
     n_lane = len(lanes)
     o = 4 * r * n_lane

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gridrl.jit import kernel
+from gridrl.jit import inlined, kernel
 
 
 @kernel
@@ -43,7 +43,7 @@ def branch_flows(v, changes, network, base, node, out_from, out_to, drawn):
                 _draw(state, f, t, out_from[state, k], out_to[state, k], drawn)
 
 
-@kernel
+@inlined
 def _draw(state, f, t, s_from, s_to, drawn):
     if f >= 0:
         drawn[state, f] += s_from
@@ -51,7 +51,7 @@ def _draw(state, f, t, s_from, s_to, drawn):
         drawn[state, t] += s_to
 
 
-@kernel
+@inlined
 def _one_flow(state, k, f, t, v, y, out_from, out_to):
     s_from = 0.0 + 0.0j
     s_to = 0.0 + 0.0j

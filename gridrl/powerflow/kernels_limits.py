@@ -17,7 +17,7 @@ Tuples passed to both kernels::
 
 import numpy as np
 
-from gridrl.jit import kernel
+from gridrl.jit import inlined, kernel
 from gridrl.sparse.lanes import any_of, choose, fma, greater, larger, load, splat, store
 
 
@@ -75,13 +75,13 @@ def check_group(lanes, group, count, outage, ends, y, v, limits, out):
     _check_voltages(lanes, group, count, v, v_low, v_high, out)
 
 
-@kernel
+@inlined
 def _first(group, count, lane):
     """Whether the lane is solved and its state is not that of an earlier lane (a filled group)."""
     return count[lane] >= 0 and (lane == 0 or group[lane] != group[lane - 1])
 
 
-@kernel
+@inlined
 def _loading2(lanes, k, f, t, y, v, inv_from, inv_to, inv_s):
     """Squared loading of branch ``k``: the largest over its ends and kinds of rating."""
     n_lane = len(lanes)
@@ -191,7 +191,7 @@ def check_states(v, which, changes, network, base, node, limits, out):
             busbar_f[k], busbar_t[k], closed[k] = base[0][k], base[1][k], base[2][k]
 
 
-@kernel
+@inlined
 def _state_loading2(v, k, f, t, y, inv_from, inv_to, inv_s):
     if f < 0 and t < 0:
         return 0.0

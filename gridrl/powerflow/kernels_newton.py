@@ -16,7 +16,7 @@ A group of states is described by change lists in the order of `gridrl.powerflow
 
 import numpy as np
 
-from gridrl.jit import kernel
+from gridrl.jit import inlined, kernel
 from gridrl.sparse.lanes import absolute, cast, fma, fnma, larger, load, smaller, splat, store
 
 
@@ -68,7 +68,7 @@ def open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_ope
     return opened
 
 
-@kernel
+@inlined
 def _open_row(lanes, i, used, y_ptr, base, slot, row_data):
     yg, yb, dg, db, kind = base
     n_lane = len(lanes)
@@ -105,20 +105,12 @@ def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
     k_of, k_row, k_v, k_angle = states[4], states[5], states[7], states[8]
     s_of, s_row, s_p, s_q, s_ip, s_iq, load_of, start_of = states[9:17]
     n_lane = len(lanes)
+    _spread(lanes, group, n, start_of, v_start, v)
+    _spread(lanes, group, n, load_of, s_node, s)
+    if s1.size > 0:
+        _spread(lanes, group, n, load_of, s_current, s1)
     for lane in range(n_lane):
         state = group[lane]
-        start = v_start[start_of[state]]
-        spec = s_node[load_of[state]]
-        for i in range(n):
-            v[2 * i * n_lane + lane] = start[i, 0]
-            v[(2 * i + 1) * n_lane + lane] = start[i, 1]
-            s[2 * i * n_lane + lane] = spec[i, 0]
-            s[(2 * i + 1) * n_lane + lane] = spec[i, 1]
-        if s_current.shape[0] > 0:
-            part = s_current[load_of[state]]
-            for i in range(n):
-                s1[2 * i * n_lane + lane] = part[i, 0]
-                s1[(2 * i + 1) * n_lane + lane] = part[i, 1]
         for c in range(s_of[state], s_of[state + 1]):
             i = s_row[c]
             s[2 * i * n_lane + lane] += s_p[c]
@@ -136,6 +128,26 @@ def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
                     re, im, magnitude = np.cos(k_angle[c]), np.sin(k_angle[c]), 1.0
                 v[2 * i * n_lane + lane] = re / magnitude * k_v[c]
                 v[(2 * i + 1) * n_lane + lane] = im / magnitude * k_v[c]
+
+
+@kernel
+def _spread(lanes, group, n, row_of, rows, out):
+    """Lane ``l`` of ``out`` becomes ``rows[row_of[group[l]]]`` (float64[n, 2])."""
+    n_lane = len(lanes)
+    common = True
+    for lane in range(1, n_lane):
+        common = common and row_of[group[lane]] == row_of[group[0]]
+    if common:
+        row = rows[row_of[group[0]]]
+        for i in range(n):
+            store(lanes, out, 2 * i * n_lane, splat(lanes, out, row[i, 0]))
+            store(lanes, out, (2 * i + 1) * n_lane, splat(lanes, out, row[i, 1]))
+        return
+    for lane in range(n_lane):
+        row = rows[row_of[group[lane]]]
+        for i in range(n):
+            out[2 * i * n_lane + lane] = row[i, 0]
+            out[(2 * i + 1) * n_lane + lane] = row[i, 1]
 
 
 @kernel
@@ -201,7 +213,7 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, r, worst):
     store(lanes, worst, 0, high)
 
 
-@kernel
+@inlined
 def root(lanes, like, x):
     """Square root by lanes, through scalars: only constant-current loads need it."""
     scratch = np.empty(len(lanes), like.dtype)
@@ -318,7 +330,7 @@ def eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, low, u, d, y):
         _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y, dp, dq)
 
 
-@kernel
+@inlined
 def _identity_row(lanes, i, u_ptr, u, d, y):
     n_lane = len(lanes)
     zero = splat(lanes, d, 0.0)
@@ -334,7 +346,7 @@ def _identity_row(lanes, i, u_ptr, u, d, y):
     store(lanes, y, (2 * i + 1) * n_lane, zero)
 
 
-@kernel
+@inlined
 def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y, y0, y1):
     """Subtract the rows above from row ``i`` in ``w``, invert its diagonal, keep its U part."""
     n_lane = len(lanes)
@@ -436,7 +448,7 @@ def substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broke
     store(lanes, broken, 0, poison)
 
 
-@kernel
+@inlined
 def turn_voltage(lanes, i, v, turn, stretch, one):
     """Row ``i`` of ``v`` times exp(stretch + j turn), by Pade (2, 2) and a cubic."""
     n_lane = len(lanes)

@@ -19,7 +19,7 @@ Tuples passed between these kernels::
 
 import numpy as np
 
-from gridrl.jit import kernel
+from gridrl.jit import inlined, kernel
 
 PQ, PV, FIXED = 0, 1, 2
 NOBODY, UNTOUCHED = -2, -1  # who holds the voltage of a row: a unit, nobody, or as in the base
@@ -61,7 +61,7 @@ def topology_changes(busbar, closed, base_busbar, base_closed):
     return b_of, b_branch, b_from, b_to, b_closed, u_of, u_unit, u_busbar
 
 
-@kernel
+@inlined
 def _leader_of(leader, i):
     while leader[i] != i:
         leader[i] = leader[leader[i]]
@@ -78,7 +78,7 @@ def _grown(array, used):
     return wider
 
 
-@kernel
+@inlined
 def _end(rows, k, busbar, closed):
     """Row of a branch end, -1 where it is open."""
     return rows[k, busbar - 1] if closed and busbar > 0 else np.int64(-1)
