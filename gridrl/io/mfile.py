@@ -48,9 +48,9 @@ def split(text: str) -> list[Statement]:
         line, masked = _strip_comment(raw)
         if not lines:
             start = number
-        goes_on = masked.rstrip().endswith("...")
-        if goes_on:
-            line = line.rstrip()[:-3]  # the next line belongs to this row
+        end = masked.find("...")
+        if end >= 0:  # the next line belongs to this row; what follows the dots is a comment
+            line, masked = line[:end], masked[:end]
         cut = 0
         for k, char in enumerate(masked):
             if char in "[{(":
@@ -60,8 +60,8 @@ def split(text: str) -> list[Statement]:
             elif char in ";," and depth == 0:
                 _close(out, [*lines, line[cut:k]], start)
                 lines, cut, start = [], k + 1, number
-        lines.append(line[cut:] + (" " if goes_on else "\n"))
-        if depth == 0 and not goes_on:
+        lines.append(line[cut:] + (" " if end >= 0 else "\n"))
+        if depth == 0 and end < 0:
             _close(out, lines, start)
             lines = []
     if depth:
@@ -138,7 +138,7 @@ def literals(text: str, path: str | Path) -> Literals:
                 strings = _STRING.finditer(found.group(2))
                 names = tuple(_unquoted(item.group(0)) for item in strings)
             elif field in _TABLES:
-                kept.append(statement.text + ";")
+                kept.append(statement.text.replace(",", " ") + ";")  # the parser wants blanks
         else:
             program.append(statement)
     if "bus" not in fields or "branch" not in fields:

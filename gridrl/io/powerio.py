@@ -7,6 +7,8 @@ a file is executed: a MATPOWER file's own conversions go through `gridrl.io.mpro
 
 import io
 from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def load_powerio(path: str | Path, *, format: str | None = None) -> Case:  # noq
             name=path.stem,
             report=_diagnostics(module.diagnostics),
             source=str(path),
-            origin=f"{_TITLES[kind]} read by powerio {_version()}",
+            origin=f"{_TITLES[kind]} read by powerio {version('powerio')}",
             bus_name={} if raw is None else raw.bus_name,
             raw_loads=() if raw is None else raw.loads,
             notes=notes,
@@ -74,28 +76,13 @@ def load_powerio(path: str | Path, *, format: str | None = None) -> Case:  # noq
 def _matpower(text: str, path: Path) -> Case:
     found = literals(text, path)
     module = _parse(found.text, "matpower", path)
-    network = module.value
-    ppc = network.to_ppc()
-    work = Workspace(
-        tables={key: np.array(ppc[key], dtype=float) for key in ("bus", "gen", "branch")},
-        base_mva=float(ppc["baseMVA"]) if "baseMVA" in found.fields else float("nan"),
-    )
-    carry_out(found.program, work, path)
-    rows = _diagnostics(module.diagnostics)
-    rows += _unread(found, len(network.hvdc))
+    tables = matpower_tables(found, module, path)
+    rows = [*_diagnostics(module.diagnostics), *_unread(found, len(module.value.hvdc))]
     names = found.bus_name
-    if names and len(names) != len(work.tables["bus"]):
-        note = f"{len(names)} names for {len(work.tables['bus'])} buses; names left out"
+    if names and len(names) != len(tables.bus):
+        note = f"{len(names)} names for {len(tables.bus)} buses; names left out"
         rows.append(ReportRow(fate=Fate.SUSPECT, kind="bus_name", count=len(names), note=note))
-        names = ()
-    tables = MatpowerTables(
-        base_mva=work.base_mva,
-        bus=work.tables["bus"],
-        gen=work.tables["gen"],
-        branch=work.tables["branch"],
-        bus_name=names,
-        has_gencost="gencost" in found.fields,
-    )
+        tables = replace(tables, bus_name=())
     notes: tuple[str, ...] = ()
     if found.program:
         notes = (f"{path.name} ends with {len(found.program)} statements; all were carried out.",)
@@ -104,8 +91,26 @@ def _matpower(text: str, path: Path) -> Case:
         name=path.stem,
         report=rows,
         source=str(path),
-        origin=f"MATPOWER file read by powerio {_version()}",
+        origin=f"MATPOWER file read by powerio {version('powerio')}",
         notes=notes,
+    )
+
+
+def matpower_tables(found: Literals, module: Any, path: Path) -> MatpowerTables:
+    """The tables of a parsed case file after its own conversions."""
+    ppc = module.value.to_ppc()
+    work = Workspace(
+        tables={key: np.array(ppc[key], dtype=float) for key in ("bus", "gen", "branch")},
+        base_mva=float(ppc["baseMVA"]) if "baseMVA" in found.fields else float("nan"),
+    )
+    carry_out(found.program, work, path)
+    return MatpowerTables(
+        base_mva=work.base_mva,
+        bus=work.tables["bus"],
+        gen=work.tables["gen"],
+        branch=work.tables["branch"],
+        bus_name=found.bus_name,
+        has_gencost="gencost" in found.fields,
     )
 
 
@@ -144,12 +149,11 @@ def _diagnostics(diagnostics: Iterable[Any]) -> list[ReportRow]:
         key = (str(item.code), " ".join(str(item.message).split()))
         count[key] = count.get(key, 0) + 1
     return [
-        ReportRow(fate=Fate.SUSPECT, kind=code, count=n, note=note)
+        ReportRow(
+            fate=Fate.REFUSED if code.endswith(("UNSUPPORTED", "DROPPED")) else Fate.SUSPECT,
+            kind=code,
+            count=n,
+            note=note,
+        )
         for (code, note), n in count.items()
     ]
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("powerio")

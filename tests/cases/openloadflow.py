@@ -20,6 +20,7 @@ def run(network, slack_bus=None):
         distributed_slack=False,
         use_reactive_limits=False,
         read_slack_bus=slack_bus is None,
+        voltage_init_mode=pp.loadflow.VoltageInitMode.DC_VALUES,
         component_mode=pp.loadflow.ComponentMode.ALL_CONNECTED,
         provider_parameters=provider,
     )
