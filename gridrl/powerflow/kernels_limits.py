@@ -2,15 +2,16 @@
 
 Tuples passed to both kernels::
 
-    limits  (inv_from, inv_to, inv_s, v_low, v_high, threshold): squared inverse ratings
-            float64[n_branch] (0 where unlimited), squared voltage limits float64[n] by row
-            (0 and inf where unlimited), and the loading from which a branch is listed.
+    limits  (inv_from, inv_to, inv_s, bar, v_low, v_high, v_low_bar, v_high_bar): squared inverse
+            ratings float64[n_branch] (0 where unlimited) and the squared loading above which a
+            branch is a finding; squared voltage limits float64[n] by row (0 and inf where
+            unlimited) and the squared voltages beyond which a row is a finding.
             Empty arrays: check nothing.
     out     (v, iterations, worst, loading, branch, over, volt_row, volt, outside,
              listed, list_state, list_what, list_value): the first three belong to the solver;
-             then per state the highest loading, its branch, how many branches exceed 1; the row
-             whose voltage lies furthest outside (or nearest to) its limits, that voltage, how
-             many rows are outside; then a list of all findings: state, branch (or -1 - row for
+             then per state the highest loading, its branch, how many branches are findings; the
+             row whose voltage lies furthest outside (or nearest to) its limits, that voltage, how
+             many rows are findings; then a list of all findings: state, branch (or -1 - row for
              a voltage), loading or voltage. ``listed[0]`` counts findings, also those that no
              longer fit: the caller provides more room and repeats.
 """
@@ -33,7 +34,7 @@ def _note(out, state, what, value):
 @kernel
 def check_group(lanes, group, count, outage, ends, y, v, limits, out):
     """Check a group of solved lanes whose states open one branch each at most."""
-    inv_from, inv_to, inv_s, v_low, v_high, threshold = limits
+    inv_from, inv_to, inv_s, bar = limits[:4]
     if inv_from.size == 0:
         return
     n_lane = len(lanes)
@@ -41,7 +42,6 @@ def check_group(lanes, group, count, outage, ends, y, v, limits, out):
     best, where = np.empty(n_lane), np.empty(n_lane)
     row = np.empty(n_lane)
     top, index = splat(lanes, v, -1.0), splat(lanes, v, -1.0)
-    bar = splat(lanes, v, threshold * threshold)
     for lane in range(n_lane):
         over[group[lane]] = 0
     for k in range(inv_from.size):
@@ -61,18 +61,18 @@ def check_group(lanes, group, count, outage, ends, y, v, limits, out):
         higher = greater(value, top)
         top = choose(higher, value, top)
         index = choose(higher, splat(lanes, v, k), index)
-        if any_of(greater(value, bar)):
+        if any_of(greater(value, splat(lanes, v, bar[k]))):
             store(lanes, row, 0, value)
             for lane in range(n_lane):
-                if row[lane] > threshold * threshold and _first(group, count, lane):
+                if row[lane] > bar[k] and _first(group, count, lane):
                     _note(out, group[lane], k, np.sqrt(row[lane]))
-                    over[group[lane]] += 1 if row[lane] > 1.0 else 0
+                    over[group[lane]] += 1
     store(lanes, best, 0, top)
     store(lanes, where, 0, index)
     for lane in range(n_lane):
         loading[group[lane]] = np.sqrt(max(best[lane], 0.0))
         branch[group[lane]] = np.int64(where[lane])
-    _check_voltages(lanes, group, count, v, v_low, v_high, out)
+    _check_voltages(lanes, group, count, v, limits[4:], out)
 
 
 @inlined
@@ -113,10 +113,11 @@ def _loading2(lanes, k, f, t, y, v, inv_from, inv_to, inv_s):
 
 
 @kernel
-def _check_voltages(lanes, group, count, v, v_low, v_high, out):
+def _check_voltages(lanes, group, count, v, limits, out):
+    v_low, v_high, low_bar, high_bar = limits
     n_lane = len(lanes)
     volt_row, volt, outside = out[6], out[7], out[8]
-    row, far, where = np.empty(n_lane), np.empty(n_lane), np.empty(n_lane)
+    far, where = np.empty(n_lane), np.empty(n_lane)
     top, index = splat(lanes, v, -np.inf), splat(lanes, v, -1.0)
     zero = splat(lanes, v, 0.0)
     for lane in range(n_lane):
@@ -131,10 +132,10 @@ def _check_voltages(lanes, group, count, v, v_low, v_high, out):
         top = choose(further, beyond, top)
         index = choose(further, splat(lanes, v, i), index)
         if any_of(greater(beyond, zero)):
-            store(lanes, row, 0, beyond)
             store(lanes, far, 0, v2)
             for lane in range(n_lane):
-                if row[lane] > 0.0 and _first(group, count, lane):
+                found = far[lane] > high_bar[i] or far[lane] < low_bar[i]
+                if found and _first(group, count, lane):
                     _note(out, group[lane], -1 - i, np.sqrt(far[lane]))
                     outside[group[lane]] += 1
     store(lanes, where, 0, index)
@@ -149,7 +150,7 @@ def _check_voltages(lanes, group, count, v, v_low, v_high, out):
 @kernel
 def check_states(v, which, changes, network, base, node, limits, out):
     """Check states given by their voltages (complex128[B, n_node]), whatever they switch."""
-    inv_from, inv_to, inv_s, v_low, v_high, threshold = limits
+    inv_from, inv_to, inv_s, bar, v_low, v_high, low_bar, high_bar = limits
     loading, branch, over, volt_row, volt, outside = out[3:9]
     b_of, b_branch, b_from, b_to, b_closed = changes[:5]
     _, row_from, row_to, y, _ = network
@@ -170,9 +171,9 @@ def check_states(v, which, changes, network, base, node, limits, out):
             if value > top:
                 top = value
                 loading[state], branch[state] = np.sqrt(value), k
-            if value > threshold * threshold:
+            if value > bar[k]:
                 _note(out, state, k, np.sqrt(value))
-                over[state] += 1 if value > 1.0 else 0
+                over[state] += 1
         volt_row[state], outside[state], volt[state] = -1, 0, np.nan
         far = -np.inf
         for i in range(v_low.size):
@@ -183,7 +184,7 @@ def check_states(v, which, changes, network, base, node, limits, out):
             if beyond > far:
                 far = beyond
                 volt_row[state], volt[state] = i, size
-            if beyond > 0.0:
+            if size * size > high_bar[i] or size * size < low_bar[i]:
                 _note(out, state, -1 - i, size)
                 outside[state] += 1
         for c in range(b_of[state], b_of[state + 1]):
