@@ -7,7 +7,8 @@ SHELL := bash
 
 export GRIDRL_VENV ?= .venv
 BIN := $(GRIDRL_VENV)/bin
-CASE ?= case118
+# case118: no ratings worth the name, so it shows voltages and lost supply; case39: overloads.
+CASE ?= case118 case39
 PYTEST ?= $(BIN)/python -m pytest
 # `make test ARGS="tests/powerflow -k islands"`
 ARGS ?=
@@ -21,14 +22,17 @@ install: ## make .venv and install gridrl with its development tools
 	@tools/install.sh dev
 
 .PHONY: run
-run: ## secured flows of CASE (default case118): tables, and files in results/
+run: ## secured flows of CASE: tables here, every row and a picture in results/
 	@tools/install.sh
 	@mkdir -p results
-	@$(BIN)/gridrl security $(CASE) --out results/$(CASE)_n1.csv
-	@$(BIN)/gridrl flow $(CASE) --plot results/$(CASE).png
+	@for case in $(CASE); do \
+		name=$$(basename "$${case%.*}"); \
+		$(BIN)/gridrl security "$$case" --top 8 --out "results/$${name}_n1.csv"; \
+		$(BIN)/gridrl flow "$$case" --top 5 --plot "results/$$name.png"; \
+	done
 	@echo
-	@echo "Every outage of the N-1 table : results/$(CASE)_n1.csv"
-	@echo "Picture of the base flow      : results/$(CASE).png"
+	@echo "Results are in results/: a table of every outage (_n1.csv) and a picture (.png) of each grid."
+	@echo "Next: make run CASE=case89pegase, or make run CASE=path/to/your/grid.m"
 
 .PHONY: test
 test: install ## tests, without the slow ones
@@ -77,6 +81,7 @@ bench: install ## the benchmarks; figures land in benchmarks/results/
 
 .PHONY: clean
 clean: ## remove .venv, results and every cache
-	@rm -rf $(GRIDRL_VENV) results docs/_build build dist *.egg-info
+	@if [ -f $(GRIDRL_VENV)/pyvenv.cfg ]; then rm -rf $(GRIDRL_VENV); fi
+	@rm -rf results docs/_build build dist *.egg-info
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

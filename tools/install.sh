@@ -57,7 +57,11 @@ fi
 
 rm -f "$STAMP"
 started=$SECONDS
-if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+have="$("$VENV/bin/python" -c 'import pip, sys; print(sys.version)' 2>/dev/null || true)"
+if [[ "$have" != "$("$PYTHON" -c 'import sys; print(sys.version)')" ]]; then
+    if [[ -e "$VENV" && ! -f "$VENV/pyvenv.cfg" ]]; then
+        die "$VENV exists and is no virtual environment. Move it away, or choose another: GRIDRL_VENV=..."
+    fi
     say "Making $VENV with $("$PYTHON" --version)"
     rm -rf "$VENV"
     "$PYTHON" -m venv "$VENV" ||
@@ -86,6 +90,9 @@ else:
 
 if "$PY" -c 'import torch' >/dev/null 2>&1; then
     :
+elif "$PY" -m pip show --quiet torch >/dev/null 2>&1; then
+    die "the torch in $VENV cannot be imported ($VENV/bin/python -c 'import torch' says why). \
+Remove $VENV and repeat."
 elif command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
     say "Installing torch with CUDA: an NVIDIA GPU is here"
     pip install -qq "torch==$TORCH_VERSION" || die "torch could not be installed."

@@ -7,19 +7,24 @@ alike in every table.
 import csv
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from gridrl.case import Case
 
 Row = Mapping[str, Any]
+
+# Even lightly loaded grids have some branch above this.
+_PLACEHOLDER_PERCENT = 20.0
 
 CaseArgument = Annotated[
     str,
@@ -57,11 +62,40 @@ def read_case(name: str, opened: Sequence[str] | None = None, scale: float = 1.0
     return case
 
 
+# A file or a pipe has no width of its own.
+_WIDTH_ELSEWHERE = 120
+
+
 def console(*, stderr: bool = False) -> "Console":
-    """A console that never breaks a name with markup in it, nor guesses at numbers."""
+    """A console that takes names as they are, with brackets and all."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _WIDTH_ELSEWHERE
+    return made
+
+
+def new_table(title: str, *columns: str, right: Sequence[str] = ()) -> "Table":
+    """An empty table; the columns named in ``right`` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold")
+    return table
+
+
+def rating_note(highest_percent: float) -> str:
+    """A warning, where hardly loaded branches suggest that nobody gave real ratings; or nothing."""
+    if highest_percent < _PLACEHOLDER_PERCENT:
+        return (
+            f"No branch is loaded above {highest_percent:.0f} %: the ratings in this file may be "
+            "placeholders."
+        )
+    return ""
 
 
 def number(value: Any, digits: int = 1) -> str:

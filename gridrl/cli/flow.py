@@ -14,8 +14,10 @@ from gridrl.cli.common import (
     ScaleOption,
     check_writeable,
     console,
+    new_table,
     number,
     print_json,
+    rating_note,
     read_case,
 )
 
@@ -102,28 +104,27 @@ def loading_style(percent: float) -> str | None:
 
 
 def _show(document: dict[str, Any], top: int) -> None:
-    from rich.table import Table
-
     out = console()
     for line in _verdict(document):
         out.print(line)
     loaded = [row for row in document["branches"] if math.isfinite(row["loading_percent"])]
     loaded.sort(key=lambda row: -row["loading_percent"])
-    table = Table(title=f"Branches, the {min(top, len(loaded))} most loaded", title_justify="left")
-    table.add_column("branch")
-    table.add_column("from - to")
-    for column in ("P MW", "Q Mvar", "I kA", "loading %"):
-        table.add_column(column, justify="right")
-    table.add_column("")
+    numbers = ("loading %", "P MW", "Q Mvar", "I kA")
+    table = new_table(
+        f"The {min(top, len(loaded))} most loaded branches",
+        *("branch", "from", "to", *numbers, ""),
+        right=numbers,
+    )
     for row in loaded[:top]:
         percent = row["loading_percent"]
         table.add_row(
             label(row),
-            f"{row['from_bus']} - {row['to_bus']}",
+            row["from_bus"],
+            row["to_bus"],
+            number(percent),
             number(row["p_from_mw"]),
             number(row["q_from_mvar"]),
             number(max(row["i_from_ka"], row["i_to_ka"]), 3),
-            number(percent),
             "OVERLOAD" if percent > 100 else "",
             style=loading_style(percent),
         )
@@ -132,20 +133,19 @@ def _show(document: dict[str, Any], top: int) -> None:
 
     buses = [row for row in document["buses"] if math.isfinite(row["vm_pu"])]
     buses.sort(key=lambda row: (-_beyond(row), -abs(row["vm_pu"] - 1)))
-    table = Table(
-        title=f"Buses, the {min(top, len(buses))} with the worst voltage", title_justify="left"
+    numbers = ("nominal kV", "voltage p.u.", "limits p.u.", "angle deg")
+    table = new_table(
+        f"The {min(top, len(buses))} buses with the worst voltage",
+        *("bus", *numbers, ""),
+        right=numbers,
     )
-    table.add_column("bus")
-    for column in ("nominal kV", "voltage p.u.", "limits p.u.", "angle degree"):
-        table.add_column(column, justify="right")
-    table.add_column("")
     for row in buses[:top]:
         limits = (row["v_min_pu"] or math.nan, row["v_max_pu"])
         table.add_row(
             label(row),
             f"{row['vn_kv']:g}",
             number(row["vm_pu"], 4),
-            " to ".join(number(limit, 3) for limit in limits),
+            "..".join(number(limit, 3) for limit in limits),
             number(row["va_degree"], 2),
             "OUTSIDE" if _beyond(row) > 0 else "",
             style="bold red" if _beyond(row) > 0 else None,
@@ -171,11 +171,12 @@ def _verdict(document: dict[str, Any]) -> list[str]:
     if not math.isfinite(total["worst_loading_percent"]):
         lines.append("No branch of this grid has a rating, so no loading can be given.")
     elif total["overloads"]:
-        lines.append(f"{total['overloads']} overloaded branches; worst: {highest}.")
+        lines.append(f"Overloaded branches: {total['overloads']}; worst: {highest}.")
     else:
-        lines.append(f"No overload; highest loading: {highest}.")
+        note = rating_note(total["worst_loading_percent"])
+        lines.append(f"No overload; highest loading: {highest}. {note}".rstrip())
     if total["voltage_violations"]:
-        lines.append(f"{total['voltage_violations']} voltages outside their limits.")
+        lines.append(f"Voltages outside their limits: {total['voltage_violations']}.")
     if total["lost_load_mw"] > 0:
         lines.append(f"{number(total['lost_load_mw'])} MW of load have no supply.")
     return lines

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gridrl.cli.common import CaseArgument, JsonOption, console, print_json, read_case
+from gridrl.cli.common import CaseArgument, JsonOption, console, new_table, print_json, read_case
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,8 +75,6 @@ _FATE_ORDER = ("refused", "suspect", "mapped", "kept")
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.table import Table
-
     out = console()
     out.print(f"{document['name']}", style="bold")
     origin = f"from {document['origin']}, " if document["origin"] else ""
@@ -88,10 +86,8 @@ def _show(document: dict[str, Any]) -> None:
     )
     out.print("Elements: " + ", ".join(f"{n} {kind}" for kind, n in document["elements"].items()))
 
-    levels = Table(title="Voltage levels", title_justify="left")
-    for column in ("kV", "buses", "branches within"):
-        levels.add_column(column, justify="right")
-    levels.add_column("units")
+    numbers = ("kV", "buses", "branches within")
+    levels = new_table("Voltage levels", *numbers, "units", right=numbers)
     for level in document["voltage_levels"]:
         levels.add_row(
             f"{level['vn_kv']:g}",
@@ -110,13 +106,8 @@ def _show(document: dict[str, Any]) -> None:
 
 
 def _report(rows: list[dict[str, Any]]) -> "Table":
-    from rich.table import Table
-
-    table = Table(title="What became of the input", title_justify="left")
-    for column in ("fate", "kind"):
-        table.add_column(column)
-    table.add_column("count", justify="right")
-    table.add_column("note", overflow="fold")
+    columns = ("fate", "kind", "count", "note")
+    table = new_table("What became of the input", *columns, right=("count",))
     for row in sorted(rows, key=lambda row: _FATE_ORDER.index(row["fate"])):
         named = row["elements"][:5] if row["fate"] in ("refused", "suspect") else []
         more = ", ..." if len(row["elements"]) > len(named) else ""

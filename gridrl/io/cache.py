@@ -98,7 +98,7 @@ def _write(target: Path, case: Case) -> None:
 def _read(target: Path) -> Case | None:
     """The stored case, or None if there is none that can be trusted."""
     try:
-        with np.load(target, allow_pickle=False) as stored:
+        with target.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             case = _unpack({key: stored[key] for key in stored.files})
             sound = str(stored["digest"]) == case.digest
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, GridrlError):

@@ -15,7 +15,7 @@ import pandas as pd
 from gridrl.case import Fate, ReportRow
 from gridrl.errors import CaseError, GridError, offending
 from gridrl.grid import Bools
-from gridrl.io.pandapower_fields import BUS_FIELDS, FIELDS, FLAGS, SWITCHED, OPTIONAL, REFUSED
+from gridrl.io.pandapower_fields import BUS_FIELDS, FIELDS, FLAGS, OPTIONAL, REFUSED, SWITCHED
 
 MAX_BUS_INDEX = 10_000_000  # pandapower's lookups are arrays as long as the largest index
 
@@ -142,18 +142,25 @@ def _check_table(net: Any, table: str, problems: list[str]) -> list[ReportRow]:
         broken |= bad
     if len(problems) > before:
         return []
-    net[table] = frame = frame[~broken].copy()
+    net[table] = frame[~broken].copy()
     for field in BUS_FIELDS.get(table, ()):
-        frame[field] = frame[field].astype(np.int64)
-    if not broken.any():
+        net[table][field] = net[table][field].astype(np.int64)
+    return _left_out(net, table, [names[int(k)] for k in np.flatnonzero(broken)])
+
+
+def _left_out(net: Any, table: str, names: list[str]) -> list[ReportRow]:
+    """Report elements that were dropped, and drop their switches too."""
+    if not names:
         return []
-    ids = tuple(names[int(k)] for k in np.flatnonzero(broken))
     for et, switched in SWITCHED.items():
-        if switched == table:  # switches go with what they switch
-            gone = (net.switch.et == et) & ~net.switch.element.isin(frame.index)
+        if switched == table:
+            gone = (net.switch.et == et) & ~net.switch.element.isin(net[table].index)
             net["switch"] = net.switch[~gone]
     note = "out of service and without usable values: left out"
-    return [ReportRow(fate=Fate.REFUSED, kind=table, count=len(ids), note=note, elements=ids)]
+    row = ReportRow(
+        fate=Fate.REFUSED, kind=table, count=len(names), note=note, elements=tuple(names)
+    )
+    return [row]
 
 
 def _none(frame: Any) -> Bools:

@@ -289,7 +289,9 @@ def mixed_injections():
             net, k, 4.0, 0.87, efficiency_percent=93.0, loading_percent=75.0, in_service=alive
         )
         pp.create_storage(net, k, -3.0, 10.0, q_mvar=0.6, scaling=0.5, in_service=alive)
-        pp.create_asymmetric_load(net, k, 1.0, 1.5, 2.0, 0.3, 0.2, 0.4, scaling=1.1, in_service=alive)
+        pp.create_asymmetric_load(
+            net, k, 1.0, 1.5, 2.0, 0.3, 0.2, 0.4, scaling=1.1, in_service=alive
+        )
         pp.create_asymmetric_sgen(net, k, 0.4, 0.5, 0.6, 0.1, 0.1, 0.2, in_service=alive)
         pp.create_sgen(net, k, 5.0, -1.0, scaling=0.7, in_service=alive)
     return net
@@ -340,7 +342,9 @@ def tap_tables():
         _below(net, 2, tap_side=side, tap_pos=position, id_characteristic_table=0, **table)
     mv, lv = pp.create_bus(net, 20.0), pp.create_bus(net, 10.0)
     pp.create_load(net, mv, 9.0, 2.0)
-    _trafo3w(net, 3, mv, lv, tap_side="hv", **(table | {"tap_pos": 1, "id_characteristic_table": 1}))
+    _trafo3w(
+        net, 3, mv, lv, tap_side="hv", **(table | {"tap_pos": 1, "id_characteristic_table": 1})
+    )
     return net
 
 
