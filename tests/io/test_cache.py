@@ -64,7 +64,7 @@ def test_a_cached_load_imports_neither_pandapower_nor_pandas_nor_scipy():
     assert not {"pandapower", "pandas", "scipy", "numba", "torch"} & set(modules)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "flip", "pickle"])
+@pytest.mark.parametrize("damage", ("cut", "empty", "text", "flip", "pickle"))
 def test_a_damaged_file_is_rebuilt(fresh, folder, damage):
     cache.through("k", lambda: fresh)
     file = folder / "k.npz"
@@ -144,19 +144,19 @@ def test_an_edited_file_is_read_again(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [
+    (
         ("case188", r"neither a file nor a name.*case118"),
         ("pandapower:case15", r"no network 'case15'.*case14"),
         ("missing/net.m", "neither a file nor a name"),
         (".", "is a folder"),
-    ],
+    ),
 )
 def test_unknown_sources_are_answered_with_near_names(source, message):
     with pytest.raises(CaseError, match=message):
         io.load(source)
 
 
-@pytest.mark.parametrize("suffix", [".p", ".pkl", ".pickle"])
+@pytest.mark.parametrize("suffix", (".p", ".pkl", ".pickle"))
 def test_pickles_are_never_opened(tmp_path, suffix):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(b"\x80\x04")

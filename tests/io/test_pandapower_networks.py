@@ -21,7 +21,8 @@ EVERY_DAY = set(
     """
     case14 case24_ieee_rts case57 case89pegase case118 case145 case300 case1354pegase iceland
     example_multivoltage mv_oberrhein create_cigre_network_hv create_cigre_network_mv
-    create_kerber_landnetz_kabel_1 create_synthetic_voltage_control_lv_network ieee_european_lv_asymmetric
+    create_kerber_landnetz_kabel_1 create_synthetic_voltage_control_lv_network
+    ieee_european_lv_asymmetric
     """.split()
 )
 DIVERGES = {"case11_iwamoto"}  # ill-conditioned by design
@@ -41,7 +42,7 @@ def test_flows_balances_and_loadings_equal_pandapower(name):
     assert_equals_pandapower(net, case, atol_mva=ATOL_MVA, atol_pu=ATOL_PU)
 
 
-@pytest.mark.parametrize("name", ["case14", "case300", "example_multivoltage", "case89pegase"])
+@pytest.mark.parametrize("name", ("case14", "case300", "example_multivoltage", "case89pegase"))
 def test_every_bus_and_element_is_there(name):
     net = build_named(name)
     grid = load_pandapower(net, name=name).grid
@@ -78,7 +79,7 @@ def test_conversion_leaves_the_net_alone():
     assert pp.to_json(net) == before
 
 
-@pytest.mark.parametrize("name", ["case118", "example_multivoltage"])
+@pytest.mark.parametrize("name", ("case118", "example_multivoltage"))
 def test_dc_model_equals_rundcpp(name):
     net = build_named(name)
     grid = load_pandapower(net, name=name).grid

@@ -37,13 +37,13 @@ def test_voltage_angles_can_be_left_out_as_in_runpp(build):
 
 @pytest.mark.parametrize(
     ("build", "options"),
-    [
+    (
         (zoo.transformer_ratings, {"trafo_model": "pi"}),
         (zoo.transformer_ratings, {"trafo_loading": "power"}),
         (zoo.bus_switches, {"switch_rx_ratio": 0.5}),
         (zoo.open_ends, {"neglect_open_switch_branches": True}),
         (zoo.voltage_dependent_loads, {"voltage_depend_loads": False}),
-    ],
+    ),
     ids=str,
 )
 def test_options_stored_in_the_net_count(build, options):
@@ -120,3 +120,39 @@ def test_what_cannot_be_represented_is_refused_by_name():
     assert rows["svc"].elements == ("0",)
     assert rows["poly_cost"].fate is Fate.REFUSED
     assert rows["line.max_loading_percent"].count == len(net.line)
+
+
+def test_a_dc_line_is_one_element_with_a_unit_at_each_end():
+    net = zoo.dc_lines()
+    case = load_pandapower(net, name="x")
+    grid = case.grid
+    for index, row in net.dcline.iterrows():
+        (element,) = (
+            e
+            for e in range(grid.n_element)
+            if (grid.element_kind[e], grid.element_id[e]) == ("dcline", str(index))
+        )
+        units = np.flatnonzero(grid.unit_element == element)
+        at = [
+            grid.bus_substation[grid.bus_id.index(str(row[end]))] for end in ("to_bus", "from_bus")
+        ]
+        assert grid.unit_substation[units].tolist() == at
+        np.testing.assert_array_equal(
+            case.injection.v_set[0, units], [row.vm_to_pu, row.vm_from_pu]
+        )
+        # what arrives is what was sent less the losses
+        loss = abs(row.p_mw) * row.loss_percent / 100 + row.loss_mw
+        assert case.injection.p[0, units].sum() * grid.s_base_mva == pytest.approx(-loss)
+
+
+def test_every_unit_belongs_to_its_element():
+    # the oracle sums over nodes and would not see units of one node swapped
+    for build in (zoo.wards, zoo.mixed_injections, zoo.generators):
+        net = build()
+        grid = load_pandapower(net, name="x").grid
+        for u in range(grid.n_unit):
+            table, index = grid.element_label[grid.unit_element[u]].split(" ")[0].split(":")
+            assert table == grid.unit_kind[u]
+            bus = str(net[table].bus[int(index)])
+            at = grid.bus_substation[grid.bus_id.index(bus)]
+            assert grid.unit_substation[u] == at or grid.is_star[grid.unit_substation[u]]
