@@ -158,12 +158,27 @@ def assemble(
     GridError
         `Grid` refuses the arrays.
     """
+    grid = _grid(name, s_base_mva, buses, branches, units)
+    busbar = np.concatenate([branches.from_busbar, branches.to_busbar, units.busbar])
+    case = Case(
+        grid=grid,
+        topology=Topology(busbar=busbar[None, :], closed=branches.closed[None, :]),
+        injection=Injection(p=units.p[None, :], q=units.q[None, :], v_set=units.v_set[None, :]),
+        report=tuple(report),
+        source=source,
+        origin=origin,
+        notes=tuple(notes),
+    )
+    return replace(case, report=(*report, *validate(case)))
+
+
+def _grid(name: str, s_base_mva: float, buses: Buses, branches: Branches, units: Units) -> Grid:
     substation, lead = _substations(buses)
     real = np.array([bool(ident) for ident in buses.id], dtype=bool)
     listed = np.flatnonzero(real)
     element_of, elements = _elements(branches, units)
     n_branch = len(branches.id)
-    grid = Grid(
+    return Grid(
         name=name,
         s_base_mva=s_base_mva,
         bus_id=tuple(buses.id[k] for k in listed),
@@ -189,17 +204,6 @@ def assemble(
         controls_voltage=~np.isnan(units.v_set),
         **{key: getattr(units, key) for key in _UNIT_FIELDS},
     )
-    busbar = np.concatenate([branches.from_busbar, branches.to_busbar, units.busbar])
-    case = Case(
-        grid=grid,
-        topology=Topology(busbar=busbar[None, :], closed=branches.closed[None, :]),
-        injection=Injection(p=units.p[None, :], q=units.q[None, :], v_set=units.v_set[None, :]),
-        report=tuple(report),
-        source=source,
-        origin=origin,
-        notes=tuple(notes),
-    )
-    return replace(case, report=(*report, *validate(case)))
 
 
 _BRANCH_FIELDS = (

@@ -239,7 +239,12 @@ def _boundary(
     if len(ties):
         note = "two halves in series; the point between them is not a bus"
         rows.append(ReportRow(fate=Fate.MAPPED, kind="tie_line", count=len(ties), note=note))
-    free = np.array([not tie for tie in owner], dtype=bool)
+    return buses, halves, _beyond(frame, inner_at, network, rows)
+
+
+def _beyond(frame: Frame, inner_at: Ints, network: Any, rows: list[ReportRow]) -> Units:
+    """What hangs on the inner points of boundary lines that belong to no tie line."""
+    free = np.array([not tie for tie in frame.texts("tie_line_id")], dtype=bool)
     p = -np.array(frame.data["p0"], dtype=float)[free]
     q = -np.array(frame.data["q0"], dtype=float)[free]
     made = Frame.read("boundary line", network.get_boundary_lines_generation())
@@ -260,7 +265,7 @@ def _boundary(
     if not (np.isfinite(p).all() and np.isfinite(q).all()):
         raise GridError("A boundary line has no finite p0 (MW) or q0 (MVAr). Give both.")
     picked = np.flatnonzero(free)
-    units = Units.plain(
+    return Units.plain(
         frame.kind,
         [frame.id[int(k)] for k in picked],
         inner_at[free],
@@ -268,7 +273,6 @@ def _boundary(
         q / S_BASE_MVA,
         name=[frame.name[int(k)] for k in picked],
     )
-    return buses, halves, units
 
 
 def _report_controls(network: Any, rows: list[ReportRow]) -> None:

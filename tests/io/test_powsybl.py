@@ -114,6 +114,19 @@ def test_open_terminals_keep_an_energised_stub(tmp_path):
     assert busbar[2 * grid.n_branch + unit] == 0
 
 
+def test_compensator_at_a_reactive_power(tmp_path):
+    network = pp.network.create_four_substations_node_breaker_network()
+    network.update_static_var_compensators(id="SVC", target_q=30.0)
+    network.update_static_var_compensators(id="SVC", regulation_mode="REACTIVE_POWER")
+    path = tmp_path / "svc.xiidm"
+    network.save(str(path), format="XIIDM")
+    case, network, _ = solved(path)
+    unit = case.grid.unit_label.index("svc:SVC")
+    want = -network.get_static_var_compensators().loc["SVC", "q"]
+    assert case.injection.q[0, unit] * 100 == pytest.approx(want, abs=1e-9)
+    assert not case.grid.controls_voltage[unit]
+
+
 def test_limits_are_the_permanent_ones_at_each_side(saved):
     case = load_powsybl(saved("four_substations"))
     grid = case.grid
