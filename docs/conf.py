@@ -23,6 +23,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_output_stderr = "remove"
 
 autodoc_member_order = "bysource"

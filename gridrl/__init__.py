@@ -70,7 +70,9 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'gridrl' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    module = import_module(home)
+    # The package gridrl.security is callable: docs/decisions/0002.
+    value = module if home == f"gridrl.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 
