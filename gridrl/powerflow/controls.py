@@ -16,13 +16,7 @@ from gridrl.powerflow.kernels_controls import held_power
 from gridrl.powerflow.kernels_flow import branch_flows
 from gridrl.powerflow.model import Model
 from gridrl.powerflow.options import FlowOptions
-from gridrl.powerflow.solve import (
-    Solved,
-    States,
-    base_topology,
-    network_arrays,
-    solve,
-)
+from gridrl.powerflow.solve import Solved, States, solve
 
 ROUNDS = 40
 GIVE_UP_RESTORING = 10  # rounds after which a limit, once reached, stays binding: no cycling
@@ -97,7 +91,7 @@ def _held(model: Model, states: States, injection: Injection, solved: Solved) ->
     shape = (batch, model.grid.n_branch)
     drawn = np.zeros((batch, n_node), np.complex128)
     branch_flows(
-        solved.v, states.changes, network_arrays(model), base_topology(model), model.pattern.node,
+        solved.v, states.changes, model.network_arrays, model.base_topology, model.pattern.node,
         np.empty(shape, np.complex128), np.empty(shape, np.complex128), drawn,
     )  # fmt: skip
     room = [np.empty((batch, n_node)) for _ in range(4)]
@@ -106,7 +100,7 @@ def _held(model: Model, states: States, injection: Injection, solved: Solved) ->
     unit_node = np.where(model.unit_row >= 0, node[np.maximum(model.unit_row, 0)], -1)
     grid = model.grid
     held_power(
-        solved.v, drawn, states.changes, states.load_of, base_topology(model)[3], unit_node,
+        solved.v, drawn, states.changes, states.load_of, model.base_topology[3], unit_node,
         model.unit_arrays, np.array(injection.p), np.array(injection.q),
         (np.array(grid.q_min), np.array(grid.q_max), np.array(injection.v_set)), out,
     )  # fmt: skip

@@ -9,6 +9,7 @@ is a node after those. A row is a node in elimination order.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse
@@ -58,24 +59,24 @@ class Model:
     def n_entry(self) -> int:
         return int(self.pattern.y_idx.size)
 
-    @property
+    @cached_property
     def has_current_part(self) -> bool:
         """Whether any unit draws a constant current."""
         return bool((self.grid.i_share_p != 0).any() or (self.grid.i_share_q != 0).any())
 
-    @property
+    @cached_property
     def pattern_arrays(self) -> tuple[NDArray[np.int64] | NDArray[np.int32], ...]:
         """The pattern as the Newton kernels take it."""
         p = self.pattern
         return p.y_ptr, p.y_idx, p.y_row, p.u_ptr, p.u_idx, p.l_ptr, p.l_idx
 
-    @property
+    @cached_property
     def base_arrays(self) -> tuple[NDArray[np.float64] | NDArray[np.int8], ...]:
         """The base equations as the Newton kernels take them; dead rows are FIXED."""
         kind = np.where(self.alive, self.kind, FIXED).astype(np.int8)
         return self.yg, self.yb, self.dg, self.db, kind
 
-    @property
+    @cached_property
     def unit_arrays(self) -> tuple[NDArray[np.int64] | NDArray[np.float64] | Bools, ...]:
         """The units as `gridrl.powerflow.kernels_states` takes them."""
         g = self.grid
@@ -86,13 +87,45 @@ class Model:
             np.array(g.i_share_p), np.array(g.i_share_q), self.demand,
         )  # fmt: skip
 
-    @property
+    @cached_property
+    def all_alive(self) -> bool:
+        """Whether the base state supplies every node."""
+        return bool(self.alive.all())
+
+    @cached_property
+    def shunt_units(self) -> Ints:
+        """Connected units with a constant-impedance part."""
+        part = (self.grid.z_share_p != 0) | (self.grid.z_share_q != 0)
+        return np.flatnonzero(part & (self.unit_at >= 0))
+
+    @cached_property
+    def held_rows(self) -> Ints:
+        """Rows whose voltage some unit holds in the base state."""
+        return np.flatnonzero(self.holder >= 0)
+
+    @cached_property
+    def network_arrays(self) -> tuple[object, ...]:
+        """The branches as `gridrl.powerflow.kernels_states` takes them."""
+        return self.entry, self.row_from, self.row_to, self.y, self.n_entry
+
+    @cached_property
+    def base_topology(self) -> tuple[object, ...]:
+        """The base topology as `gridrl.powerflow.kernels_states` takes it."""
+        n_branch = self.grid.n_branch
+        busbar = np.array(self.topology.busbar[0])
+        return (
+            busbar[:n_branch], busbar[n_branch : 2 * n_branch], np.array(self.topology.closed[0]),
+            busbar[2 * n_branch :], self.kind, self.alive,
+        )  # fmt: skip
+
+    @cached_property
     def unit_at(self) -> Ints:
         """[n_unit] row of each unit in the base state, -1 where disconnected."""
         busbar = self.topology.busbar[0, 2 * self.grid.n_branch :].astype(np.int64)
         rows = self.unit_row[np.arange(self.grid.n_unit), np.maximum(busbar - 1, 0)]
         return np.where(busbar > 0, rows, -1)
 
+    @cached_property
     def branch_ends(self) -> tuple[Ints, Ints]:
         """[n_branch] rows of both ends in the base state, -1 where open."""
         n_branch = self.grid.n_branch
@@ -208,7 +241,7 @@ def _with_base_state(partial: dict[str, object]) -> Model:
     _fill_admittances(model)
     _fill_kinds(model)
     unit_busbar = model.topology.busbar[0, 2 * model.grid.n_branch :].copy()
-    end_f, end_t = model.branch_ends()
+    end_f, end_t = model.branch_ends
     live_rows(
         end_f, end_t, model.unit_row, np.array(model.grid.is_reference), unit_busbar,
         np.empty(n, np.int64), model.alive,
@@ -222,7 +255,7 @@ def _with_base_state(partial: dict[str, object]) -> Model:
 
 
 def _fill_admittances(model: Model) -> None:
-    end_f, end_t = model.branch_ends()
+    end_f, end_t = model.branch_ends
     busbar = np.maximum(model.topology.busbar[0].astype(np.int64) - 1, 0)
     n_branch = model.grid.n_branch
     diagonal = np.zeros(model.n_node, np.complex128)
@@ -288,7 +321,7 @@ def start_voltage(model: Model, injection: Injection) -> Complexes:
 def dc_angles(model: Model, injection: Injection) -> Floats:
     """[n_load, n_node] angles of the DC power flow of the base topology, by row, rad."""
     grid = model.grid
-    end_f, end_t = model.branch_ends()
+    end_f, end_t = model.branch_ends
     both = (end_f >= 0) & (end_t >= 0)
     f, t, b = end_f[both], end_t[both], grid.b_dc[both]
     n = model.n_node

@@ -15,7 +15,7 @@ from gridrl.powerflow.kernels_chord import chord
 from gridrl.powerflow.kernels_newton import factor_base
 from gridrl.powerflow.limits import Findings, Limits
 from gridrl.powerflow.model import Model, load_rows
-from gridrl.powerflow.solve import LANES, States, starts
+from gridrl.powerflow.solve import LANES, States, by_row
 
 ITERATIONS = 25
 
@@ -32,10 +32,10 @@ class SolvedBase:
 
 def solved_base(model: Model, v: Complexes) -> SolvedBase:
     """Factorise around the solved voltages ``v`` [n_node] of the base state."""
-    near = starts(model, model.injection, v)
+    near = by_row(model, v)
     with announced("factor"):
         factors = factor_base(model.pattern_arrays, model.base_arrays, near[0])
-    return SolvedBase(model=model, v=near, factors=factors, ends=model.branch_ends())
+    return SolvedBase(model=model, v=near, factors=factors, ends=model.branch_ends)
 
 
 def solve_nearby(
@@ -66,7 +66,7 @@ def solve_nearby(
     """
     model = base.model
     power, current = load_rows(model, injection)
-    start_of = states.load_of if start.shape[0] > 1 else np.zeros(states.batch, np.int64)
+    start_of = states.load_of if start.shape[0] > 1 else states.all_one
     lists = (*states.lists, states.load_of, start_of)
     limit_arrays = limits.arrays if limits else Limits.none()
     finding_arrays = findings.arrays if findings else Findings.none()

@@ -6,6 +6,7 @@ from scratch with short steps. What remains is reported as diverged; it is never
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from gridrl.grid import Bools, Complexes, Floats, Injection, Ints, Topology
 from gridrl.jit import announced
 from gridrl.powerflow.kernels_newton import newton
 from gridrl.powerflow.kernels_states import state_lists, topology_changes
-from gridrl.powerflow.model import Model, load_rows, start_voltage, unit_shunts
+from gridrl.powerflow.model import Model, load_rows, start_voltage
 from gridrl.powerflow.options import FlowOptions, FlowStatus
 
 Changes = tuple[NDArray[np.generic], ...]  # see gridrl.powerflow.kernels_states
@@ -45,6 +46,11 @@ class States:
     def batch(self) -> int:
         return int(self.load_of.size)
 
+    @cached_property
+    def all_one(self) -> Ints:
+        """[B] zeros: every state starts from the one start there is."""
+        return np.zeros(self.batch, np.int64)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Solved:
@@ -74,21 +80,6 @@ def changes_of(model: Model, topology: Topology) -> Changes:
     return found
 
 
-def network_arrays(model: Model) -> tuple[object, ...]:
-    """The branches as `gridrl.powerflow.kernels_states` takes them."""
-    return model.entry, model.row_from, model.row_to, model.y, model.n_entry
-
-
-def base_topology(model: Model) -> tuple[object, ...]:
-    """The base topology as `gridrl.powerflow.kernels_states` takes it."""
-    n_branch = model.grid.n_branch
-    busbar = np.array(model.topology.busbar[0])
-    return (
-        busbar[:n_branch], busbar[n_branch : 2 * n_branch], np.array(model.topology.closed[0]),
-        busbar[2 * n_branch :], model.kind, model.alive,
-    )  # fmt: skip
-
-
 def make_states(
     model: Model, changes: Changes, injection: Injection, load_of: Ints, check: Bools | None = None
 ) -> States:
@@ -99,7 +90,7 @@ def make_states(
     batch = load_of.size
     check = np.ones(batch, np.bool_) if check is None else check
     lists, dead_of, dead_row, lost, cut = state_lists(
-        changes, check, load_of, network_arrays(model), base_topology(model), model.unit_arrays,
+        changes, check, load_of, model.network_arrays, model.base_topology, model.unit_arrays,
         np.array(injection.p), np.array(injection.q), np.array(injection.v_set),
         _shunt_differences(model, injection),
     )  # fmt: skip
@@ -111,31 +102,42 @@ def make_states(
 
 def _shunt_differences(model: Model, injection: Injection) -> tuple[NDArray[np.generic], ...]:
     """Constant-impedance parts by which each load row differs from the base injection."""
-    at = model.unit_at
-    movable = (at >= 0) & ((model.grid.z_share_p != 0) | (model.grid.z_share_q != 0))
-    difference = unit_shunts(model, injection.p, injection.q)
-    difference = difference - unit_shunts(model, model.injection.p, model.injection.q)
-    load, unit = np.nonzero((difference != 0) & movable)
+    units = model.shunt_units
+    if injection is model.injection or units.size == 0:
+        return np.zeros(injection.batch + 1, np.int64), np.empty(0, np.int64), DOUBLE, DOUBLE
+    grid, base = model.grid, model.injection
+    g = -grid.z_share_p[units] * (injection.p[:, units] - base.p[:, units])
+    b = grid.z_share_q[units] * (injection.q[:, units] - base.q[:, units])
+    load, at = np.nonzero((g != 0) | (b != 0))
     of = np.concatenate([[0], np.cumsum(np.bincount(load, minlength=injection.batch))])
-    moved = difference[load, unit]
-    return of.astype(np.int64), at[unit], moved.real.copy(), moved.imag.copy()
+    return of.astype(np.int64), model.unit_at[units[at]], g[load, at], b[load, at]
 
 
-def starts(model: Model, injection: Injection, near: Complexes | None = None) -> Floats:
-    """[n_load, n_node, 2] start voltages by row, with the magnitudes that ``injection`` holds.
+def starts(model: Model, injection: Injection, near: Floats | None = None) -> Floats:
+    """[n_load or 1, n_node, 2] start voltages by row, with the magnitudes that ``injection`` holds.
 
-    From scratch by default; ``near`` is a solved state [n_node] by node to start from.
+    From scratch by default; ``near`` (float64[1, n_node, 2], by row) is a solved state to start
+    from: one start serves all loads that hold the same voltages.
     """
     if near is None:
         v = start_voltage(model, injection)
-    else:
-        v = np.repeat(near[model.pattern.node][None], injection.batch, axis=0)
-        scratch = start_voltage(model, model.injection)[0]
-        v = np.where(np.isnan(v), scratch, v)
-        held = np.flatnonzero(model.holder >= 0)
-        wanted = injection.v_set[:, model.holder[held]]
-        v[:, held] *= wanted / np.abs(v[:, held])
-    return np.stack([v.real, v.imag], axis=-1)
+        return np.stack([v.real, v.imag], axis=-1)
+    held = model.held_rows
+    wanted = injection.v_set[:, model.holder[held]]
+    now = np.hypot(near[0, held, 0], near[0, held, 1])
+    if np.allclose(wanted, now, rtol=0.0, atol=1e-12):
+        return near
+    start = np.repeat(near, injection.batch, axis=0)
+    start[:, held] *= (wanted / now)[:, :, None]
+    return start
+
+
+def by_row(model: Model, v: Complexes) -> Floats:
+    """[1, n_node, 2] solved voltages [n_node] by row, with start values where a node is dead."""
+    rows = v[model.pattern.node]
+    if np.isnan(rows).any():
+        rows = np.where(np.isnan(rows), start_voltage(model, model.injection)[0], rows)
+    return np.stack([rows.real, rows.imag], axis=-1)[None]
 
 
 def solve(
@@ -146,6 +148,7 @@ def solve(
     options: FlowOptions,
     order: Ints | None = None,
     start_of: Ints | None = None,
+    out: tuple[Complexes, NDArray[np.int32], Floats] | None = None,
 ) -> Solved:
     """Solve every state by Newton's method.
 
@@ -158,20 +161,23 @@ def solve(
         to alike.
     start_of : [B]
         Row of ``start`` for each state, where it is not as said above.
+    out
+        (voltages, iterations, mismatch) [B, ...] to fill, new ones by default.
     """
     batch = states.batch
-    out = (
-        np.empty((batch, model.n_node), np.complex128),
-        np.full(batch, -1, np.int32),
-        np.full(batch, np.inf),
-    )
+    if out is None:
+        out = (
+            np.empty((batch, model.n_node), np.complex128),
+            np.full(batch, -1, np.int32),
+            np.full(batch, np.inf),
+        )
     power, current = load_rows(model, injection)
     everyone = np.arange(batch) if order is None else order
 
     def attempt(which: Ints, begin: Floats, lanes: tuple[int, ...], turn: float, stretch: float,
                 iterations: int) -> None:  # fmt: skip
         settings = (options.tolerance, iterations, turn, stretch)
-        chosen = states.load_of if begin.shape[0] > 1 else np.zeros(batch, np.int64)
+        chosen = states.load_of if begin.shape[0] > 1 else states.all_one
         if begin is start and start_of is not None:
             chosen = start_of
         lists = (*states.lists, states.load_of, chosen)
@@ -193,8 +199,18 @@ def solve(
         attempt(left, start, ONE_LANE, TURN_MAX, STRETCH_MAX, options.max_iteration)
         left = left[out[1][left] < 0]
     if left.size:
-        attempt(left, starts(model, injection), ONE_LANE, PATIENT_TURN, PATIENT_STRETCH, PATIENT_ITERATIONS)
-    return _finish(model, states, out)
+        scratch = _from_scratch(model, states, injection, left)
+        attempt(left, scratch, ONE_LANE, PATIENT_TURN, PATIENT_STRETCH, PATIENT_ITERATIONS)
+    return finish(model, states, out)
+
+
+def _from_scratch(model: Model, states: States, injection: Injection, which: Ints) -> Floats:
+    """Start voltages of the loads of some states (one row per load, only theirs filled)."""
+    loads = np.unique(states.load_of[which])
+    part = Injection(p=injection.p[loads], q=injection.q[loads], v_set=injection.v_set[loads])
+    start = np.zeros((injection.batch, model.n_node, 2))
+    start[loads] = starts(model, part)
+    return start
 
 
 def in_threads(run: object, which: Ints, threads: int, multiple: int) -> None:
@@ -212,20 +228,24 @@ def in_threads(run: object, which: Ints, threads: int, multiple: int) -> None:
         list(pool.map(run, pieces))
 
 
-def _finish(
+def finish(
     model: Model, states: States, out: tuple[Complexes, NDArray[np.int32], Floats]
 ) -> Solved:
     """Mark dead nodes and how each state ended."""
     v, iterations, worst = out
-    node = model.pattern.node
-    dead_nodes = np.diff(states.dead_of)
-    v[np.repeat(np.arange(states.batch), dead_nodes), node[states.dead_row]] = np.nan
-    if not model.alive.all():
+    status = np.zeros(states.batch, np.int8)
+    status[states.cut] = FlowStatus.ISLANDED
+    if states.dead_row.size:
+        dead_nodes = np.diff(states.dead_of)
+        node = model.pattern.node[states.dead_row]
+        v[np.repeat(np.arange(states.batch), dead_nodes), node] = np.nan
+    if not model.all_alive:
         unchecked = np.flatnonzero(~states.check)
-        v[unchecked[:, None], node[~model.alive][None, :]] = np.nan
-    status = np.where(states.cut, FlowStatus.ISLANDED, FlowStatus.OK).astype(np.int8)
+        v[unchecked[:, None], model.pattern.node[~model.alive][None, :]] = np.nan
     diverged = iterations < 0
-    v[diverged] = np.nan
-    status[diverged] = FlowStatus.DIVERGED
-    status[dead_nodes == model.n_node] = FlowStatus.BLACKOUT
+    if diverged.any():
+        v[diverged] = np.nan
+        status[diverged] = FlowStatus.DIVERGED
+    if states.dead_row.size:
+        status[dead_nodes == model.n_node] = FlowStatus.BLACKOUT
     return Solved(v=v, status=status, iterations=iterations, mismatch=worst)

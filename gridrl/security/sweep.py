@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from gridrl.case import Case
 from gridrl.grid import Bools, Floats, Ints
 from gridrl.powerflow.controls import solve_with_controls
-from gridrl.powerflow.flow import flow
+from gridrl.powerflow.engine import prepare
 from gridrl.powerflow.kernels_limits import check_states
 from gridrl.powerflow.limits import Findings, Limits, limits_of
-from gridrl.powerflow.model import DEMAND_KINDS, Model, build_model
-from gridrl.powerflow.nearby import SolvedBase, solve_nearby, solved_base
+from gridrl.powerflow.model import DEMAND_KINDS, Model
+from gridrl.powerflow.nearby import SolvedBase, solve_nearby
 from gridrl.powerflow.options import FlowStatus
 from gridrl.powerflow.result import FlowResult
-from gridrl.powerflow.solve import Changes, base_topology, make_states, network_arrays
+from gridrl.powerflow.solve import Changes, by_row, make_states
 from gridrl.security.contingency import Contingencies, n_minus_1
 from gridrl.security.kernels_bridges import cutting_branches
 from gridrl.security.result import SecurityOptions, SecurityResult
@@ -39,7 +39,8 @@ class _Sweep:
     """What the parts of one sweep share; the arrays are filled in place."""
 
     model: Model
-    base: SolvedBase
+    base: SolvedBase | None
+    start: Floats  # [1, n_node, 2] solved base voltages by row
     limits: Limits
     options: SecurityOptions
     changes: Changes
@@ -81,14 +82,16 @@ def security(
     24
     """
     contingencies = n_minus_1(case) if contingencies is None else contingencies
-    base = flow(case, options=options.flow)
+    engine = prepare(case, options=options.flow)
+    base = engine.flow()
     n = len(contingencies)
     if not base.solved()[0]:
         return _unsolved(contingencies, base)
-    model = build_model(case.grid, case.topology, case.injection)
+    model = engine.model
     changes, outage = _changes(model, contingencies)
     sweep = _Sweep(
-        model=model, base=solved_base(model, base.v[0]), limits=limits_of(model, base, options.threshold),
+        model=model, base=engine.nearby, start=by_row(model, base.v[0]),
+        limits=limits_of(model, base, options.threshold),
         options=options, changes=changes, findings=Findings.room(n, 0),
         status=np.zeros(n, np.int8), iterations=np.full(n, -1, np.int32),
         lost_load=np.zeros(n), lost_generation=np.zeros(n), violations=[],
@@ -128,7 +131,7 @@ def _changes(model: Model, contingencies: Contingencies) -> tuple[Changes, Ints]
     """What each contingency switches, and the branch of those that open just one (else -1)."""
     grid = model.grid
     b_of, branch, u_of, unit = contingencies.members(grid)
-    end_f, end_t = model.branch_ends()
+    end_f, end_t = model.branch_ends
     works = (end_f[branch] >= 0) | (end_t[branch] >= 0)
     b_of, branch = _filtered(b_of, branch, works)
     u_of, unit = _filtered(u_of, unit, model.unit_at[unit] >= 0)
@@ -152,7 +155,7 @@ def _plain(model: Model, outage: Ints, options: SecurityOptions) -> Bools:
     """Contingencies that the base factors can carry: one branch, closed at both ends, no cut."""
     if options.flow.enforce_q_limits or options.flow.distributed_slack:
         return np.zeros(outage.size, np.bool_)
-    end_f, end_t = model.branch_ends()
+    end_f, end_t = model.branch_ends
     at = model.unit_at
     sources = np.unique(at[model.grid.is_reference & (at >= 0)])
     cutting = cutting_branches(model.n_node, end_f, end_t, sources)
@@ -202,6 +205,7 @@ def _part_of(changes: Changes, which: Ints) -> Changes:
 
 def _nearby_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
     model = sweep.model
+    assert sweep.base is not None
     injection = model.injection
     size = which.size
     changes = _part_of(sweep.changes, which)
@@ -213,7 +217,7 @@ def _nearby_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
         found = Findings.room(size, room)
         iterations = np.full(size, -1, np.int32)
         solve_nearby(
-            sweep.base, states, injection, outage[which], sweep.base.v, np.arange(size),
+            sweep.base, states, injection, outage[which], sweep.start, np.arange(size),
             sweep.options.flow.tolerance,
             keep=(np.empty((0, 0), np.complex128), iterations, np.empty(size)),
             limits=sweep.limits, findings=found,
@@ -241,14 +245,14 @@ def _newton_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
     size = which.size
     changes = _part_of(sweep.changes, which)
     states = make_states(model, changes, injection, np.zeros(size, np.int64))
-    solved = solve_with_controls(model, states, injection, sweep.base.v, sweep.options.flow)
+    solved = solve_with_controls(model, states, injection, sweep.start, sweep.options.flow)
     ok = solved.iterations >= 0
     ok &= solved.status != FlowStatus.BLACKOUT
     room = 16 * size
     while True:
         found = Findings.room(size, room)
         check_states(
-            solved.v, np.flatnonzero(ok), changes, network_arrays(model), base_topology(model),
+            solved.v, np.flatnonzero(ok), changes, model.network_arrays, model.base_topology,
             model.pattern.node, sweep.limits.arrays, (np.empty(0), np.empty(0), np.empty(0),
             *found.arrays),
         )  # fmt: skip
