@@ -32,13 +32,13 @@ class _Class(NamedTuple):
     widen: float
 
 
+_INK, _ALARM = "#303030", "#a3001f"
 _LOADING = (
     _Class(50.0, "up to 50 %", "#a6c8e0", 1.0),
     _Class(80.0, "50 to 80 %", "#2b7bba", 1.0),
     _Class(100.0, "80 to 100 %", "#f0a202", 1.6),
-    _Class(np.inf, "over 100 %", "#a3001f", 2.4),
+    _Class(np.inf, "over 100 %", _ALARM, 2.4),
 )
-_INK = "#303030"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _DASHES, _DOTS = (0, (4, 3)), (0, (1, 2))
 _OTHER_MARKS: dict[str, dict[str, Any]] = {
@@ -46,8 +46,18 @@ _OTHER_MARKS: dict[str, dict[str, Any]] = {
     "out of service": {"color": "#b0b0b0", "linewidth": 1.6, "linestyle": _DASHES},
     "without supply": {"color": "black", "linewidth": 1.6, "linestyle": _DOTS},
     "bus": {"color": _INK, "marker": "o", "markerfacecolor": "white", "linestyle": ""},
-    "bus below its limit": {"color": _INK, "marker": "v", "linestyle": ""},
-    "bus above its limit": {"color": _INK, "marker": "^", "linestyle": ""},
+    "bus below its limit": {
+        "color": _ALARM,
+        "marker": "v",
+        "markerfacecolor": "white",
+        "linestyle": "",
+    },
+    "bus above its limit": {
+        "color": _ALARM,
+        "marker": "^",
+        "markerfacecolor": "white",
+        "linestyle": "",
+    },
     "bus without supply": {"color": "black", "marker": "x", "linestyle": ""},
 }
 _LIMIT_PU = (0.9, 1.1)  # where the grid states none
@@ -151,6 +161,8 @@ def _line_widths(grid: Grid) -> Floats:
     kv = np.maximum(grid.vn_kv[grid.from_substation], grid.vn_kv[grid.to_substation])
     levels = np.unique(kv)
     rank = np.searchsorted(levels, kv) / max(len(levels) - 1, 1)
+    if len(levels) == 1:
+        rank = np.full(kv.shape, 0.5)
     crowd = float(np.clip((150 / max(grid.n_substation, 1)) ** 0.35, 0.25, 1.0))
     widths: Floats = (1.0 + 2.2 * rank) * crowd
     return widths
@@ -222,7 +234,6 @@ def _draw_nodes(axes: "Axes", view: _View) -> tuple["PathCollection", frozenset[
     """Draw the substations by voltage; a triangle points down or up where a limit is broken."""
     grid, xy, vm = view.grid, view.xy, view.vm
     size = float(np.clip(5000 / max(grid.n_substation, 1), 3, 75))
-    edge = 0.7 if size > 10 else 0.2
     low = np.where(grid.v_min > 0, grid.v_min, _LIMIT_PU[0])
     high = np.where(np.isfinite(grid.v_max), grid.v_max, _LIMIT_PU[1])
     alive = ~grid.is_star & ~np.isnan(vm)
@@ -231,7 +242,7 @@ def _draw_nodes(axes: "Axes", view: _View) -> tuple["PathCollection", frozenset[
         under, over = alive & (vm < low - 1e-6), alive & (vm > high + 1e-6)
     reach = max(0.05, float(np.abs(vm[alive] - 1).max(initial=0.0)))
 
-    def scatter(which: Bools, marker: str, area: float) -> "PathCollection":
+    def scatter(which: Bools, marker: str, area: float, edge: float, ink: str) -> "PathCollection":
         return axes.scatter(
             xy[which, 0],
             xy[which, 1],
@@ -241,19 +252,19 @@ def _draw_nodes(axes: "Axes", view: _View) -> tuple["PathCollection", frozenset[
             cmap="PRGn",  # purple to green: safe for the colour-blind
             vmin=1 - reach,
             vmax=1 + reach,
-            edgecolors=_INK,
+            edgecolors=ink,
             linewidths=edge,
             zorder=3,
         )
 
-    drawn = scatter(alive & ~under & ~over, "o", size)
+    drawn = scatter(alive & ~under & ~over, "o", size, 0.7 if size > 10 else 0.2, _INK)
     marks = {"bus"}
     for which, marker, text in (
         (under, "v", "bus below its limit"),
         (over, "^", "bus above its limit"),
     ):
         if which.any():
-            scatter(which, marker, max(2.0 * size, 14.0))
+            scatter(which, marker, max(2.0 * size, 14.0), 1.4, _ALARM)
             marks.add(text)
     if dead.any():
         axes.scatter(xy[dead, 0], xy[dead, 1], c="black", s=size, marker="x", zorder=3)
@@ -311,7 +322,7 @@ def _number_worst(axes: "Axes", view: _View, worst: Sequence[int]) -> None:
             color="white" if over else "black",
             bbox={
                 "boxstyle": "circle,pad=0.25",
-                "facecolor": _LOADING[-1].color if over else "white",
+                "facecolor": _ALARM if over else "white",
                 "edgecolor": "black",
                 "linewidth": 0.8,
             },

@@ -114,6 +114,97 @@ def test_a_picture_is_drawn(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "grid.png").stat().st_size > 10_000
 
 
+# --- security ---------------------------------------------------------------------------------
+def test_security_json_holds_every_outage_worst_first(cli: Cli, case39: Case) -> None:
+    ran = cli("security", "case39", "--json")
+    assert ran.code == 0
+    found = ran.document
+    result = gridrl.security(case39)
+    assert found["outages"] == len(result.contingencies) == len(found["contingencies"])
+    assert found["insecure"] == result.insecure().sum() > 0
+    assert {row["contingency"] for row in found["contingencies"]} == set(result.contingencies.name)
+    loading = [
+        row["worst_loading_percent"]
+        for row in found["contingencies"]
+        if row["status"] == "ok" and row["overloads"]
+    ]
+    assert loading == sorted(loading, reverse=True)
+    assert f"{loading[0]:.0f} %" in found["verdict"]
+    assert f"{found['insecure']} of {found['outages']} outages insecure" in found["verdict"]
+
+
+def test_an_outage_does_in_the_sweep_what_it_does_alone(cli: Cli) -> None:
+    rows = cli("security", "case39", "--json").document["contingencies"]
+    worst = next(row for row in rows if row["kind"] == "line" and row["overloads"])
+    alone = cli("flow", "case39", "--open", worst["contingency"], "--json").document["summary"]
+    # Both stop at 1e-8 p.u. of mismatch; loadings are of order 100 %.
+    assert alone["worst_loading_percent"] == pytest.approx(worst["worst_loading_percent"], abs=1e-4)
+    assert alone["worst_branch"] == worst["worst_branch"]
+    assert alone["overloads"] == worst["overloads"]
+
+
+def test_security_prints_a_verdict_and_a_table(cli: Cli) -> None:
+    ran = cli("security", "case39", "--top", "4")
+    assert ran.code == 0
+    assert ran.out.startswith("case39, N-1: ")
+    assert "The 4 worst outages" in ran.out
+    assert "N-1: 55 of 55" in ran.err  # progress, on the side
+
+
+def test_a_limit_that_is_broken_before_is_told_apart(cli: Cli) -> None:
+    # The machine at bus 36 of case39 holds 1.0636 p.u.; the limit there is 1.06.
+    ran = cli("security", "case39")
+    assert "Before any outage: 0 overloads, 1 voltages outside their limits" in ran.out
+
+
+@pytest.mark.parametrize("suffix", (".csv", ".json", ".parquet"))
+def test_every_row_lands_in_the_file(cli: Cli, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    ran = cli("security", "case14", "--top", "1", "--out", path)
+    assert ran.code == 0
+    assert str(path) in ran.err
+    want = len(gridrl.security(gridrl.load("case14")).contingencies)
+    if suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file:
+            assert len(list(csv.DictReader(file))) == want
+    elif suffix == ".json":
+        assert len(json.loads(path.read_text(encoding="utf-8"))["contingencies"]) == want
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        assert parquet.read_table(path).num_rows == want
+
+
+def test_two_threads_find_the_same(cli: Cli) -> None:
+    one = cli("security", "case118", "--json", "--threads", "1").document
+    two = cli("security", "case118", "--json", "--threads", "2").document
+    assert one == two
+
+
+def test_a_script_can_fail_on_a_violation(cli: Cli) -> None:
+    assert cli("security", "case39", "--fail-on-violation").code == 1
+    assert cli("security", "case39").code == 0
+
+
+def test_a_list_of_outages_is_read(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "outages.csv"
+    path.write_text("corridor, line:26, line:27\nlonely, line:3\n", encoding="utf-8")
+    found = cli("security", "case39", "--contingencies", path, "--json").document
+    assert {row["contingency"] for row in found["contingencies"]} == {"corridor", "lonely"}
+    assert found["verdict"].startswith("outages.csv: ")
+    path.write_text("corridor, line:26, line:99\n", encoding="utf-8")
+    ran = cli("security", "case39", "--contingencies", path)
+    assert ran.code == 2
+    assert "line 1" in ran.err
+    assert "line:99" in ran.err
+
+
+def test_a_grid_without_a_power_flow_is_not_studied(cli: Cli) -> None:
+    ran = cli("security", "case39", "--scale-load", "20")
+    assert ran.code == 1
+    assert "no power flow found" in ran.err
+    assert ran.out == ""
+
+
 # --- wrong use --------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("arguments", "said"),
