@@ -101,8 +101,8 @@ def _held(model: Model, states: States, injection: Injection, solved: Solved) ->
     grid = model.grid
     held_power(
         solved.v, drawn, states.changes, states.load_of, model.base_topology[3], unit_node,
-        model.unit_arrays, np.array(injection.p), np.array(injection.q),
-        (np.array(grid.q_min), np.array(grid.q_max), np.array(injection.v_set)), out,
+        model.unit_arrays, injection.p, injection.q,
+        (np.array(grid.q_min), np.array(grid.q_max), injection.v_set), out,
     )  # fmt: skip
     return Held(
         power=out[0], q_low=out[1], q_high=out[2], v_held=out[3], q_given=out[4], mode=out[5]

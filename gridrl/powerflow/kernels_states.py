@@ -326,22 +326,29 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
 
 
 @kernel
-def node_injections(p, q, unit_at, units, power, current):
+def node_injections(p, q, unit_at, parts, power, current):
     """Constant-power and constant-current injection of every row, for each load row.
 
     Parameters
     ----------
     p, q : float64[n_load, n_unit], p.u. at 1 p.u. voltage
     unit_at : int64[n_unit], row of each unit in the base topology, -1 if disconnected
-    power, current : float64[n_load, n, 2], filled; ``current`` may be empty where nothing needs it
+    parts : float64[n_unit, 4], constant-power shares of p and q, constant-current shares
+    power, current : float64[n_load, n, 2], zeroed and filled; ``current`` may be empty
     """
-    z_p, z_q, i_p, i_q = units[7], units[8], units[9], units[10]
     for load in range(p.shape[0]):
+        row = power[load]
+        row[:, :] = 0.0
         for m in range(unit_at.size):
             i = unit_at[m]
             if i >= 0:
-                power[load, i, 0] += (1.0 - z_p[m] - i_p[m]) * p[load, m]
-                power[load, i, 1] += (1.0 - z_q[m] - i_q[m]) * q[load, m]
-                if current.shape[0] > 0:
-                    current[load, i, 0] += i_p[m] * p[load, m]
-                    current[load, i, 1] += i_q[m] * q[load, m]
+                row[i, 0] += parts[m, 0] * p[load, m]
+                row[i, 1] += parts[m, 1] * q[load, m]
+        if current.shape[0] > 0:
+            row = current[load]
+            row[:, :] = 0.0
+            for m in range(unit_at.size):
+                i = unit_at[m]
+                if i >= 0:
+                    row[i, 0] += parts[m, 2] * p[load, m]
+                    row[i, 1] += parts[m, 3] * q[load, m]

@@ -99,6 +99,13 @@ class Model:
         return np.flatnonzero(part & (self.unit_at >= 0))
 
     @cached_property
+    def power_parts(self) -> Floats:
+        """[n_unit, 4] constant-power shares of p and q, constant-current shares of p and q."""
+        g = self.grid
+        own = (1.0 - g.z_share_p - g.i_share_p, 1.0 - g.z_share_q - g.i_share_q)
+        return np.stack([*own, g.i_share_p, g.i_share_q], axis=1)
+
+    @cached_property
     def held_rows(self) -> Ints:
         """Rows whose voltage some unit holds in the base state."""
         return np.flatnonzero(self.holder >= 0)
@@ -295,12 +302,11 @@ def _fill_kinds(model: Model) -> None:
 
 def load_rows(model: Model, injection: Injection) -> tuple[Floats, Floats]:
     """Constant-power and constant-current injection [n_load, n_node, 2] by row."""
-    power = np.zeros((injection.batch, model.n_node, 2))
-    current = np.zeros((injection.batch if model.has_current_part else 0, model.n_node, 2))
+    power = np.empty((injection.batch, model.n_node, 2))
+    current = np.empty((injection.batch if model.has_current_part else 0, model.n_node, 2))
     node_injections(
-        np.array(injection.p), np.array(injection.q), model.unit_at, model.unit_arrays, power,
-        current,
-    )  # fmt: skip
+        injection.p, injection.q, model.unit_at, model.power_parts, power, current
+    )
     return power, current
 
 

@@ -91,7 +91,7 @@ def make_states(
     check = np.ones(batch, np.bool_) if check is None else check
     lists, dead_of, dead_row, lost, cut = state_lists(
         changes, check, load_of, model.network_arrays, model.base_topology, model.unit_arrays,
-        np.array(injection.p), np.array(injection.q), np.array(injection.v_set),
+        injection.p, injection.q, injection.v_set,
         _shunt_differences(model, injection),
     )  # fmt: skip
     return States(

@@ -1,0 +1,217 @@
+"""A group of states side by side: what their lanes share, what each has of its own, its mismatch.
+
+Lane arrays are flat: number ``k`` of lane ``l`` sits at ``k * n_lane + l``. A row is either
+*common* (all lanes of the group agree with the base state: scalar admittances) or a *lane row*
+(``slot[i] >= 0``: admittances and masks per lane at ``row_data[slot[i] * n_lane:]``).
+
+A group of states is described by change lists in the order of `gridrl.powerflow.solve.States`.
+Kinds of rows: 0 PQ, 1 PV (|v| held), 2 FIXED (v held: a reference, or a dead node).
+"""
+
+import numpy as np
+
+from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import absolute, cast, fma, larger, load, splat, store
+
+
+@kernel
+def open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open):
+    """Give every row that some lane of the group changes its own admittances and masks.
+
+    Returns the number of rows opened; ``rows_open`` lists them, for `close_lane_rows`.
+    """
+    y_ptr, y_idx, y_row = pattern[0], pattern[1], pattern[2]
+    yg, yb, dg, db, kind = base
+    y_of, y_pos, y_g, y_b, k_of, k_row, k_kind = states[:7]
+    n_lane = len(lanes)
+    n_entry = y_idx.size
+    opened = 0
+    used = 0
+    for lane in range(n_lane):
+        state = group[lane]
+        for c in range(y_of[state], y_of[state + 1]):
+            pos = y_pos[c]
+            i = y_row[pos] if pos < n_entry else pos - n_entry
+            if slot[i] < 0:
+                used = _open_row(lanes, i, used, y_ptr, base, slot, row_data)
+                rows_open[opened] = i
+                opened += 1
+        for c in range(k_of[state], k_of[state + 1]):
+            i = k_row[c]
+            if slot[i] < 0:
+                used = _open_row(lanes, i, used, y_ptr, base, slot, row_data)
+                rows_open[opened] = i
+                opened += 1
+    for lane in range(n_lane):
+        state = group[lane]
+        for c in range(y_of[state], y_of[state + 1]):
+            pos = y_pos[c]
+            if pos < n_entry:
+                i = y_row[pos]
+                at = slot[i] + 2 * (pos - y_ptr[i])
+            else:
+                i = pos - n_entry
+                at = slot[i] + 2 * (y_ptr[i + 1] - y_ptr[i])
+            row_data[at * n_lane + lane] += y_g[c]
+            row_data[(at + 1) * n_lane + lane] += y_b[c]
+        for c in range(k_of[state], k_of[state + 1]):
+            i = k_row[c]
+            at = slot[i] + 2 * (y_ptr[i + 1] - y_ptr[i]) + 2
+            row_data[at * n_lane + lane] = 1.0 if k_kind[c] < 2 else 0.0
+            row_data[(at + 1) * n_lane + lane] = 1.0 if k_kind[c] == 0 else 0.0
+    return opened
+
+
+@inlined
+def _open_row(lanes, i, used, y_ptr, base, slot, row_data):
+    yg, yb, dg, db, kind = base
+    n_lane = len(lanes)
+    slot[i] = used
+    for p in range(y_ptr[i], y_ptr[i + 1]):
+        store(lanes, row_data, used * n_lane, splat(lanes, row_data, yg[p]))
+        store(lanes, row_data, (used + 1) * n_lane, splat(lanes, row_data, yb[p]))
+        used += 2
+    live = 1.0 if kind[i] < 2 else 0.0
+    free = 1.0 if kind[i] == 0 else 0.0
+    store(lanes, row_data, used * n_lane, splat(lanes, row_data, dg[i]))
+    store(lanes, row_data, (used + 1) * n_lane, splat(lanes, row_data, db[i]))
+    store(lanes, row_data, (used + 2) * n_lane, splat(lanes, row_data, live))
+    store(lanes, row_data, (used + 3) * n_lane, splat(lanes, row_data, free))
+    return used + 4
+
+
+@kernel
+def close_lane_rows(opened, rows_open, slot):
+    """Make all rows common again."""
+    for r in range(opened):
+        slot[rows_open[r]] = -1
+
+
+@kernel
+def lane_row_room(pattern):
+    """Numbers per lane that lane rows can need at most: every row opened."""
+    return 2 * pattern[1].size + 4 * (pattern[0].size - 1)
+
+
+@kernel
+def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
+    """Write the start voltages and injections of a group of states into lane arrays."""
+    k_of, k_row, k_v, k_angle = states[4], states[5], states[7], states[8]
+    s_of, s_row, s_p, s_q, s_ip, s_iq, load_of, start_of = states[9:17]
+    n_lane = len(lanes)
+    _spread(lanes, group, n, start_of, v_start, v)
+    _spread(lanes, group, n, load_of, s_node, s)
+    if s1.size > 0:
+        _spread(lanes, group, n, load_of, s_current, s1)
+    for lane in range(n_lane):
+        state = group[lane]
+        for c in range(s_of[state], s_of[state + 1]):
+            i = s_row[c]
+            s[2 * i * n_lane + lane] += s_p[c]
+            s[(2 * i + 1) * n_lane + lane] += s_q[c]
+            if s1.size > 0:
+                s1[2 * i * n_lane + lane] += s_ip[c]
+                s1[(2 * i + 1) * n_lane + lane] += s_iq[c]
+        for c in range(k_of[state], k_of[state + 1]):
+            if not np.isnan(k_v[c]):
+                i = k_row[c]
+                re = v[2 * i * n_lane + lane]
+                im = v[(2 * i + 1) * n_lane + lane]
+                magnitude = np.hypot(re, im)
+                if not np.isnan(k_angle[c]):
+                    re, im, magnitude = np.cos(k_angle[c]), np.sin(k_angle[c]), 1.0
+                v[2 * i * n_lane + lane] = re / magnitude * k_v[c]
+                v[(2 * i + 1) * n_lane + lane] = im / magnitude * k_v[c]
+
+
+@kernel
+def _spread(lanes, group, n, row_of, rows, out):
+    """Lane ``l`` of ``out`` becomes ``rows[row_of[group[l]]]`` (float64[n, 2])."""
+    n_lane = len(lanes)
+    common = True
+    for lane in range(1, n_lane):
+        common = common and row_of[group[lane]] == row_of[group[0]]
+    if common:
+        row = rows[row_of[group[0]]]
+        for i in range(n):
+            store(lanes, out, 2 * i * n_lane, splat(lanes, out, row[i, 0]))
+            store(lanes, out, (2 * i + 1) * n_lane, splat(lanes, out, row[i, 1]))
+        return
+    for lane in range(n_lane):
+        row = rows[row_of[group[lane]]]
+        for i in range(n):
+            out[2 * i * n_lane + lane] = row[i, 0]
+            out[(2 * i + 1) * n_lane + lane] = row[i, 1]
+
+
+@kernel
+def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, r, worst):
+    """Power balance error of every row into ``r``; the largest of each lane into ``worst``.
+
+    With constant-current parts (``s1`` not empty) a row is owed ``s + s1 |v|``.
+    """
+    y_ptr, y_idx = pattern[0], pattern[1]
+    yg, yb, dg, db, kind = base
+    n_lane = len(lanes)
+    zero = splat(lanes, v, 0.0)
+    high = zero
+    for i in range(kind.size):
+        vr = load(lanes, v, 2 * i * n_lane)
+        vi = load(lanes, v, (2 * i + 1) * n_lane)
+        at = slot[i]
+        if at < 0:
+            if kind[i] == 2:
+                store(lanes, r, 2 * i * n_lane, cast(r, zero))
+                store(lanes, r, (2 * i + 1) * n_lane, cast(r, zero))
+                continue
+            g = splat(lanes, v, dg[i])
+            b = splat(lanes, v, db[i])
+            ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
+            for p in range(y_ptr[i], y_ptr[i + 1]):
+                j = np.int64(y_idx[p])
+                xr = load(lanes, v, 2 * j * n_lane)
+                xi = load(lanes, v, (2 * j + 1) * n_lane)
+                g = splat(lanes, v, yg[p])
+                b = splat(lanes, v, yb[p])
+                ir, ii, jr, ji = fma(g, xr, ir), fma(g, xi, ii), fma(b, xi, jr), fma(b, xr, ji)
+        else:
+            end = (at + 2 * (y_ptr[i + 1] - y_ptr[i])) * n_lane
+            g = load(lanes, row_data, end)
+            b = load(lanes, row_data, end + n_lane)
+            ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
+            o = at * n_lane
+            for p in range(y_ptr[i], y_ptr[i + 1]):
+                j = np.int64(y_idx[p])
+                xr = load(lanes, v, 2 * j * n_lane)
+                xi = load(lanes, v, (2 * j + 1) * n_lane)
+                g = load(lanes, row_data, o)
+                b = load(lanes, row_data, o + n_lane)
+                o += 2 * n_lane
+                ir, ii, jr, ji = fma(g, xr, ir), fma(g, xi, ii), fma(b, xi, jr), fma(b, xr, ji)
+        ir = ir - jr
+        ii = ii + ji
+        dp = load(lanes, s, 2 * i * n_lane) - (vr * ir + vi * ii)
+        dq = load(lanes, s, (2 * i + 1) * n_lane) - (vi * ir - vr * ii)
+        if s1.size > 0:
+            magnitude = root(lanes, v, vr * vr + vi * vi)
+            dp = fma(load(lanes, s1, 2 * i * n_lane), magnitude, dp)
+            dq = fma(load(lanes, s1, (2 * i + 1) * n_lane), magnitude, dq)
+        if at >= 0:
+            dp = dp * load(lanes, row_data, o + 2 * n_lane)
+            dq = dq * load(lanes, row_data, o + 3 * n_lane)
+        elif kind[i] == 1:
+            dq = zero
+        store(lanes, r, 2 * i * n_lane, cast(r, dp))
+        store(lanes, r, (2 * i + 1) * n_lane, cast(r, dq))
+        high = larger(high, larger(absolute(dp), absolute(dq)))
+    store(lanes, worst, 0, high)
+
+
+@inlined
+def root(lanes, like, x):
+    """Square root by lanes, through scalars: only constant-current loads need it."""
+    scratch = np.empty(len(lanes), like.dtype)
+    store(lanes, scratch, 0, x)
+    for lane in range(len(lanes)):
+        scratch[lane] = np.sqrt(scratch[lane])
+    return load(lanes, scratch, 0)
