@@ -191,7 +191,7 @@ def test_other_code_is_refused_by_line(tmp_path, code):
 @pytest.mark.parametrize("what", ("mpc.gen = [1 0 0 1 -1 1 1 1];", "mpc.baseMVA = 100;"))
 def test_a_second_table_is_refused(tmp_path, what):
     with pytest.raises(CaseError, match=r"mpc\.\w+ is given twice"):
-        load_powerio(written(tmp_path, FEEDER.read_text() + what))
+        load_powerio(written(tmp_path, FEATURES.read_text() + what))
 
 
 def test_a_table_after_computing_is_refused(tmp_path):
