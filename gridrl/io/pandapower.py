@@ -61,6 +61,13 @@ def load_pandapower(
     """
     own, rows = clean(net)
     model = build_model(own, voltage_angles=voltage_angles)
+    with np.errstate(all="ignore"):  # what overflows is refused by `validate`, with its name
+        case = _convert(model, name, source or name, [*report, *rows])
+    return replace(case, report=(*case.report, *validate(case)))
+
+
+def _convert(model: Model, name: str, source: str, rows: list[ReportRow]) -> Case:
+    own = model.net
     tables = [*BRANCH_TABLES, *(table for table in UNIT_TABLES if table not in BRANCH_TABLES)]
     frames = {table: own[table] for table in tables} | {
         "switch": impedance_switches(own),
@@ -71,7 +78,7 @@ def load_pandapower(
     branches = build_branches(model, first)
     looped = branches.from_substation == branches.to_substation
     units = build_units(model, first, branches.take(looped))
-    rows = [*report, *rows, *loss_report(own, model, branches, looped)]
+    rows = [*rows, *loss_report(own, model, branches, looped)]
     branches = branches.take(~looped)
     grid = Grid(
         name=name,
@@ -84,16 +91,15 @@ def load_pandapower(
         **_branch_columns(branches),
         **_unit_columns(units),
     )
-    case = Case(
+    return Case(
         grid=grid,
         topology=_topology(branches, units),
         injection=Injection(p=units.p[None], q=units.q[None], v_set=units.v_set[None]),
         report=tuple(rows),
-        source=source or name,
+        source=source,
         origin=f"pandapower {version('pandapower')}",
         notes=_notes(model),
     )
-    return replace(case, report=(*rows, *validate(case)))
 
 
 def _notes(model: Model) -> tuple[str, ...]:

@@ -15,7 +15,16 @@ import pandas as pd
 from gridrl.case import Fate, ReportRow
 from gridrl.errors import CaseError, GridError, offending
 from gridrl.grid import Bools
-from gridrl.io.pandapower_fields import BUS_FIELDS, FIELDS, FLAGS, OPTIONAL, REFUSED, SWITCHED
+from gridrl.io.pandapower_fields import (
+    BUS_FIELDS,
+    FIELDS,
+    FLAGS,
+    LOOKED_UP,
+    NUMBERS,
+    OPTIONAL,
+    REFUSED,
+    SWITCHED,
+)
 
 MAX_BUS_INDEX = 10_000_000  # pandapower's lookups are arrays as long as the largest index
 
@@ -47,8 +56,10 @@ def clean(net: Any) -> tuple[Any, list[ReportRow]]:
         for table in FIELDS:
             if len(own[table]):
                 rows += _check_table(own, table, problems)
+    if not problems:
         rows += _check_switches(own, problems)
         _check_loops(own, problems)
+        _check_look_ups(own, problems)
         _check_reference(own, problems)
     if problems:
         raise GridError("\n".join(problems))
@@ -136,6 +147,9 @@ def _check_table(net: Any, table: str, problems: list[str]) -> list[ReportRow]:
             bad, text = _bad_numbers(frame, field, rule)
             _complain(bad & ~off, names, f"{field} {text} ({unit})", frame[field], problems)
             broken |= bad
+    for field in NUMBERS & set(frame.columns):
+        bad, text = _bad_numbers(frame, field, "any")
+        _complain(bad, names, f"{field} {text}", frame[field], problems)
     for field in BUS_FIELDS.get(table, ()):
         bad = ~np.isin(_numbers(frame[field]), net.bus.index.to_numpy())
         _complain(bad & ~off, names, f"{field} names no bus of the network", frame[field], problems)
@@ -169,9 +183,9 @@ def _none(frame: Any) -> Bools:
 
 def _make_flags(frame: Any, field: str, names: Sequence[str], problems: list[str]) -> None:
     """Turn a yes/no column into booleans; missing ``slack`` and the like count as no."""
-    column = frame[field]
-    if column.dtype == bool:
+    if field not in frame or frame[field].dtype == bool:
         return
+    column = frame[field]
     if field not in ("in_service", "closed"):
         column = column.where(column.notna(), False)
     bad = ~column.isin([True, False]).to_numpy()
@@ -181,6 +195,9 @@ def _make_flags(frame: Any, field: str, names: Sequence[str], problems: list[str
 
 
 def _numbers(column: Any) -> Any:
+    """A column as floats; texts and flags are no numbers, even if they look like it."""
+    if column.dtype == object:
+        column = column.where(~column.map(lambda value: isinstance(value, str | bool)))
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -203,6 +220,7 @@ def _bad_numbers(frame: Any, field: str, rule: str) -> tuple[Bools, str]:
             "nonzero": (~(finite & (values != 0)), "must be a number other than zero"),
             "fraction": (~(finite & (values > 0) & (values <= 1)), "must lie between 0 and 1"),
             "percent": (~(finite & (values >= 0) & (values <= 100)), "must lie between 0 and 100"),
+            "any": (np.zeros(values.size, dtype=bool), ""),
             "known": (np.isinf(values), "must not be infinite"),
         }
     return checks[rule]
@@ -247,6 +265,23 @@ def _check_switches(net: Any, problems: list[str]) -> list[ReportRow]:
     note = "bus is no end of the switched element; acts on its from or lv end, as in pandapower"
     ids = tuple(f"switch:{k}" for k in switch.index[stray])
     return [ReportRow(fate=Fate.SUSPECT, kind="switch", count=len(ids), note=note, elements=ids)]
+
+
+def _check_look_ups(net: Any, problems: list[str]) -> None:
+    """Elements that follow a table need that table, with numbers in it."""
+    for table, (flag, look_up, fields) in LOOKED_UP.items():
+        frame, rows = net[table], net.get(look_up)
+        if flag not in frame or not frame[flag].any():
+            continue
+        if not isinstance(rows, pd.DataFrame) or not set(fields) <= set(rows.columns):
+            problems.append(
+                f"{table} has {flag} set but table {look_up} lacks one of {', '.join(fields)}. "
+                f"Add it, or set {flag} to False."
+            )
+            continue
+        for field in fields:
+            bad, text = _bad_numbers(rows, field, "any")
+            _complain(bad, label(rows, look_up), f"{field} {text}", rows[field], problems)
 
 
 def _check_loops(net: Any, problems: list[str]) -> None:

@@ -117,7 +117,28 @@ FIELDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 # Columns that pandapower itself can do without
-OPTIONAL = frozenset(_TAP)
+OPTIONAL = frozenset(_TAP) | {"tap_dependency_table", "step_dependency_table"}
+
+# Columns of several tables that may be missing, empty or infinite, but never hold text
+NUMBERS = frozenset(
+    f"{end}_{quantity}"
+    for end in ("min", "max")
+    for quantity in ("p_mw", "q_mvar", "vm_pu", "loading_percent")
+) | {"slack_weight", "in_ka"}
+
+# Tables that elements look values up in, and the columns they need there
+LOOKED_UP = {
+    "shunt": (
+        "step_dependency_table",
+        "shunt_characteristic_table",
+        ("id_characteristic", "step", "p_mw", "q_mvar"),
+    ),
+    "trafo": (
+        "tap_dependency_table",
+        "trafo_characteristic_table",
+        ("id_characteristic", "step", "voltage_ratio", "angle_deg", "vk_percent", "vkr_percent"),
+    ),
+}
 
 _ENDS = ("from_bus", "to_bus")
 BUS_FIELDS: dict[str, tuple[str, ...]] = {
@@ -138,7 +159,9 @@ FLAGS: dict[str, tuple[str, ...]] = {
 } | {
     "switch": ("closed",),
     "gen": ("in_service", "slack"),
-    "trafo3w": ("in_service", "tap_at_star_point"),
+    "trafo": ("in_service", "tap_dependency_table"),
+    "trafo3w": ("in_service", "tap_at_star_point", "tap_dependency_table"),
+    "shunt": ("in_service", "step_dependency_table"),
 }
 
 # What a switch's ``element`` points at, by its ``et``
