@@ -92,8 +92,7 @@ def rating_note(highest_percent: float) -> str:
     """A warning, where hardly loaded branches suggest that nobody gave real ratings; or nothing."""
     if highest_percent < _PLACEHOLDER_PERCENT:
         return (
-            f"No branch is loaded above {highest_percent:.0f} %: the ratings in this file may be "
-            "placeholders."
+            f"The ratings may be placeholders: no branch is loaded above {highest_percent:.1f} %."
         )
     return ""
 

@@ -16,7 +16,8 @@ def severity_order(result: SecurityResult) -> Ints:
     """[n] contingencies, worst first: collapse, then overloads, then voltages, then lost load."""
     unsolved = np.isin(result.status, (FlowStatus.DIVERGED, FlowStatus.BLACKOUT))
     loading = np.where(np.isnan(result.loading), -1.0, result.loading)
-    keys = (-result.lost_load, -result.voltage_violations, -loading, ~unsolved)
+    over = np.maximum(loading, 1.0)  # below the rating, a loading is no reason to come first
+    keys = (-loading, -result.lost_load, -result.voltage_violations, -over, ~unsolved)
     return np.lexsort(keys).astype(np.int64)
 
 
