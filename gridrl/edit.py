@@ -63,7 +63,8 @@ def scale_load(case: Case, factor: float) -> Case:
     """
     if not (np.isfinite(factor) and factor >= 0):
         raise GridError(
-            f"The load cannot be scaled by {factor:g}. Give a number of 0 or more; 1 changes nothing."
+            f"The load cannot be scaled by {factor:g}. Give a number of 0 or more; 1 changes "
+            "nothing."
         )
     is_load = np.array([kind in LOAD_KINDS for kind in case.grid.unit_kind], dtype=bool)
     scale = np.where(is_load, factor, 1.0)
