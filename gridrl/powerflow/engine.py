@@ -70,7 +70,7 @@ class Engine:
             states.lost[:] = self._lost(injection)[load_of]
             if batch >= NEARBY_FROM and self.nearby is not None and not self._controls:
                 return states, self._near(states, injection, sequence)
-        start = self._start(injection)
+        start = self.start(injection)
         return states, solve_with_controls(self.model, states, injection, start, self.options)
 
     def flow(
@@ -107,7 +107,8 @@ class Engine:
     def _controls(self) -> bool:
         return self.options.enforce_q_limits or self.options.distributed_slack
 
-    def _start(self, injection: Injection) -> Floats:
+    def start(self, injection: Injection) -> Floats:
+        """Start voltages near the base solution, with the magnitudes that ``injection`` holds."""
         return starts(self.model, injection, self._near_base)
 
     @cached_property
@@ -145,7 +146,7 @@ class Engine:
             np.full(batch, np.inf),
         )
         outage = np.full(batch, -1, np.int64)
-        start = self._start(injection)
+        start = self.start(injection)
 
         def run(part: Ints) -> None:
             solve_nearby(

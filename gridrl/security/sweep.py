@@ -22,7 +22,7 @@ from gridrl.powerflow.model import DEMAND_KINDS, Model
 from gridrl.powerflow.nearby import SolvedBase, solve_nearby
 from gridrl.powerflow.options import FlowStatus
 from gridrl.powerflow.result import FlowResult
-from gridrl.powerflow.solve import Changes, by_row, make_states
+from gridrl.powerflow.solve import Changes, make_states
 from gridrl.security.contingency import Contingencies, n_minus_1
 from gridrl.security.kernels_bridges import cutting_branches
 from gridrl.security.result import SecurityOptions, SecurityResult
@@ -90,7 +90,7 @@ def security(
     model = engine.model
     changes, outage = _changes(model, contingencies)
     sweep = _Sweep(
-        model=model, base=engine.nearby, start=by_row(model, base.v[0]),
+        model=model, base=engine.nearby, start=engine.start(case.injection),
         limits=limits_of(model, base, options.threshold),
         options=options, changes=changes, findings=Findings.room(n, 0),
         status=np.zeros(n, np.int8), iterations=np.full(n, -1, np.int32),
