@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.sparse.linalg import splu
 
 from gridrl.errors import GridError, offending
 from gridrl.grid import Bools, Complexes, Floats, Grid, Injection, Ints, Topology
+from gridrl.powerflow.dc import angles
 from gridrl.powerflow.kernels_states import FIXED, PQ, PV, live_rows, node_injections
 from gridrl.sparse.pattern import Pattern, analyse
 
@@ -329,26 +328,14 @@ def dc_angles(model: Model, injection: Injection) -> Floats:
     grid = model.grid
     end_f, end_t = model.branch_ends
     both = (end_f >= 0) & (end_t >= 0)
-    f, t, b = end_f[both], end_t[both], grid.b_dc[both]
-    n = model.n_node
-    entries = (np.concatenate([b, b, -b, -b]),
-               (np.concatenate([f, t, f, t]), np.concatenate([f, t, t, f])))  # fmt: skip
-    matrix = scipy.sparse.coo_array(entries, shape=(n, n)).tocsr()
-    fixed = (model.kind == FIXED) | ~model.alive
-    p = np.zeros((injection.batch, n))
-    unit_at = model.unit_at
-    np.add.at(p.T, unit_at[unit_at >= 0], injection.p.T[unit_at >= 0])
-    pushed = b * grid.shift_dc[both]
-    np.add.at(p.T, f, pushed[:, None])
-    np.add.at(p.T, t, -pushed[:, None])
-    theta = np.zeros((injection.batch, n))
-    held = model.holder >= 0
-    theta[:, held] = np.where(
-        model.kind[held] == FIXED, grid.va_reference[model.holder[held]], 0.0
-    )
-    theta[:, ~model.alive] = 0.0
-    free = np.flatnonzero(~fixed)
-    if free.size:
-        owed = p[:, free] - (matrix[free] @ theta.T).T
-        theta[:, free] = splu(matrix[free][:, free].tocsc()).solve(owed.T).T
-    return theta
+    power = np.zeros((injection.batch, model.n_node))
+    at = model.unit_at
+    np.add.at(power.T, at[at >= 0], injection.p.T[at >= 0])
+    held = np.zeros(model.n_node)
+    reference = model.alive & (model.kind == FIXED)
+    held[reference] = grid.va_reference[model.holder[reference]]
+    theta = angles(
+        end_f[both], end_t[both], grid.b_dc[both], grid.shift_dc[both], power,
+        reference | ~model.alive, np.broadcast_to(held, power.shape),
+    )  # fmt: skip
+    return np.where(np.isfinite(theta), theta, 0.0)
