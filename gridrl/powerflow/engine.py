@@ -64,10 +64,12 @@ class Engine:
             return self.base_states, self.base
         else:
             states = make_states(
-                self.model, no_changes(batch), injection, load_of, np.zeros(batch, np.bool_)
-            )
-            states.cut[:] = self.base_states.cut[0]
-            states.lost[:] = self._lost(injection)[load_of]
+                self.model, no_changes(batch), injection, load_of,
+                np.full(batch, not self.model.steady),
+            )  # fmt: skip
+            if self.model.steady:
+                states.cut[:] = self.base_states.cut[0]
+                states.lost[:] = self._lost(injection)[load_of]
             if batch >= NEARBY_FROM and self.nearby is not None and not self._controls:
                 return states, self._near(states, injection, sequence)
         start = self.start(injection)
@@ -170,13 +172,16 @@ def prepare(case: Case, *, split: Ints | None = None, options: FlowOptions = DEF
         Substations that states may split, besides those that the case splits. Each costs time in
         every solve: name only those that some state will split.
     """
-    model = build_model(case.grid, case.topology, case.injection, split)
+    model = build_model(
+        case.grid, case.topology, case.injection, split, options.island_rule
+    )
     states = make_states(model, no_changes(1), case.injection, np.zeros(1, np.int64))
     base = solve_with_controls(
         model, states, case.injection, starts(model, case.injection), options
     )
     controls = options.enforce_q_limits or options.distributed_slack
-    nearby = solved_base(model, base.v[0]) if base.iterations[0] >= 0 and not controls else None
+    usable = base.iterations[0] >= 0 and model.steady and not controls
+    nearby = solved_base(model, base.v[0]) if usable else None
     return Engine(
         case=case, model=model, options=options, base_states=states, base=base, nearby=nearby
     )

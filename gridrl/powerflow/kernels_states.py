@@ -14,7 +14,8 @@ Tuples passed between these kernels::
     base     (from_busbar, to_busbar, closed, unit_busbar, kind, alive): the base topology, the kind
              that its units give each row, and whether the row is supplied
     units    (row, substation, first_of, members, controls, reference, va, z_p, z_q, i_p, i_q,
-             demand): members[first_of[s]:first_of[s + 1]] are the units of substation s
+             demand, promotion): members[first_of[s]:first_of[s + 1]] are the units of
+             substation s; promotion ranks who takes over an island (empty: nobody does)
 """
 
 import numpy as np
@@ -206,6 +207,39 @@ def live_rows(end_f, end_t, unit_row, reference, busbar_now, leader, alive):
 
 
 @kernel
+def _promote(unit_row, controls, promotion, busbar_now, leader, alive, best, kind_now, hold,
+             touched, n_touched):  # fmt: skip
+    """Let the first-ranked voltage-holding unit of every island without reference take over."""
+    if promotion.size == 0:
+        return n_touched
+    best[:] = -1
+    for m in range(promotion.size):
+        at = busbar_now[m]
+        if at == 0 or not controls[m]:
+            continue
+        i = unit_row[m, at - 1]
+        if alive[i]:
+            continue
+        k = leader[i]
+        if best[k] < 0 or promotion[m] > promotion[best[k]]:
+            best[k] = m
+    for k in range(best.size):
+        m = best[k]
+        if m < 0:
+            continue
+        i = unit_row[m, busbar_now[m] - 1]
+        if hold[i] == UNTOUCHED:
+            touched[n_touched] = i
+            n_touched += 1
+        hold[i] = m
+        kind_now[i] = FIXED
+    for i in range(alive.size):
+        if not alive[i] and best[leader[i]] >= 0:
+            alive[i] = True
+    return n_touched
+
+
+@kernel
 def _what_is_lost(end_f, end_t, unit_row, demand, busbar_now, alive, p):
     """Demand without supply, and whether anything connected is dead."""
     total = 0.0
@@ -270,6 +304,7 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
     busbar_now, kind_now = unit_busbar.copy(), kind.copy()
     hold = np.full(n, UNTOUCHED, np.int64)
     leader, touched, alive = np.empty(n, np.int64), np.empty(n, np.int64), base_alive.copy()
+    best = np.empty(n, np.int64)
     end_f, end_t = np.empty(closed.size, np.int64), np.empty(closed.size, np.int64)
     for k in range(closed.size):
         end_f[k] = _end(network[1], k, from_busbar[k], closed[k])
@@ -288,6 +323,10 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
         n_touched = _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched)
         if check[state]:
             live_rows(end_f, end_t, unit_row, reference, busbar_now, leader, alive)
+            n_touched = _promote(
+                unit_row, units[4], units[12], busbar_now, leader, alive, best, kind_now, hold,
+                touched, n_touched,
+            )  # fmt: skip
             lost[state], cut[state] = _what_is_lost(
                 end_f, end_t, unit_row, demand, busbar_now, alive, p[load]
             )

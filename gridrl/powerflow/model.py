@@ -47,6 +47,7 @@ class Model:
     holder: Ints  # [n_node] unit that holds the row's voltage, -1 where none
     controls: Bools  # [n_unit] grid.controls_voltage or a reference
     demand: Bools  # [n_unit]
+    island_rule: str  # "dead" or "generator", see FlowOptions
     first_of: Ints  # [n_substation + 1]
     members: Ints  # [n_unit] units by substation
 
@@ -83,8 +84,30 @@ class Model:
             self.unit_row, np.array(g.unit_substation), self.first_of, self.members,
             self.controls, np.array(g.is_reference), np.array(g.va_reference),
             np.array(g.z_share_p), np.array(g.z_share_q),
-            np.array(g.i_share_p), np.array(g.i_share_q), self.demand,
+            np.array(g.i_share_p), np.array(g.i_share_q), self.demand, self.promotion,
         )  # fmt: skip
+
+    @cached_property
+    def promotion(self) -> Floats:
+        """[n_unit or 0] rank by which a generator takes over an island, largest first."""
+        if self.island_rule == "dead":
+            return np.empty(0)
+        grid = self.grid
+        size = np.where(np.isfinite(grid.p_max), grid.p_max, np.abs(self.injection.p[0]))
+        return np.asarray(size, np.float64)
+
+    @cached_property
+    def steady(self) -> bool:
+        """Whether states that cut nothing off are supplied just as the base state is built.
+
+        Not where a generator took over an island of the base state itself.
+        """
+        return bool(self.promotion.size == 0 or not (self.controls & self._dark_units).any())
+
+    @property
+    def _dark_units(self) -> Bools:
+        at = self.unit_at
+        return np.asarray((at >= 0) & ~self.alive[np.maximum(at, 0)])
 
     @cached_property
     def all_alive(self) -> bool:
@@ -145,7 +168,11 @@ class Model:
 
 
 def build_model(
-    grid: Grid, topology: Topology, injection: Injection, split: Ints | None = None
+    grid: Grid,
+    topology: Topology,
+    injection: Injection,
+    split: Ints | None = None,
+    island_rule: str = "dead",
 ) -> Model:
     """Build the equations of ``grid`` around a base state.
 
@@ -186,6 +213,7 @@ def build_model(
         "row_from": rows[grid.from_substation],
         "row_to": rows[grid.to_substation],
         "unit_row": rows[grid.unit_substation],
+        "island_rule": island_rule,
         "y": _two_ports(grid),
         "controls": controls,
         "demand": np.array([kind in DEMAND_KINDS for kind in grid.unit_kind], np.bool_),
@@ -252,10 +280,11 @@ def _with_base_state(partial: dict[str, object]) -> Model:
         end_f, end_t, model.unit_row, np.array(model.grid.is_reference), unit_busbar,
         np.empty(n, np.int64), model.alive,
     )  # fmt: skip
-    if not model.alive.any():
+    if not model.alive.any() and not model.promotion.size:
         raise GridError(
             f"{model.grid.name} has no connected external grid or slack generator, so nothing "
-            "fixes its voltage angle. Add one, or put one in service."
+            "fixes its voltage angle. Add one, put one in service, or choose the island rule "
+            "'generator'."
         )
     return model
 

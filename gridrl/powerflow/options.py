@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 
 class FlowStatus(IntEnum):
@@ -28,6 +29,9 @@ class FlowOptions:
     enforce_q_limits: bool = False  # a generator at its limit gives up its voltage
     restore_voltage: bool = True  # ... and takes it back where the limit no longer binds
     distributed_slack: bool = False  # share the imbalance of P by slack weight
+    # An island without a reference is "dead" (pandapower's convention), or its largest "generator"
+    # that controls voltage takes over angle and balance, where there is one.
+    island_rule: Literal["dead", "generator"] = "dead"
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -35,5 +39,7 @@ class FlowOptions:
             raise ValueError(f"tolerance is {self.tolerance} p.u.; give 1e-13 to 1e-2.")
         if not 1 <= self.max_iteration <= 200:
             raise ValueError(f"max_iteration is {self.max_iteration}; give 1 to 200.")
+        if self.island_rule not in ("dead", "generator"):
+            raise ValueError(f"island_rule is '{self.island_rule}'; give 'dead' or 'generator'.")
         if self.threads < 1:
             raise ValueError(f"threads is {self.threads}; give 1 or more.")

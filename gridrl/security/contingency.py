@@ -51,11 +51,14 @@ def _stacked(parts: list[Ints]) -> tuple[Ints, Ints]:
     return of, flat.astype(np.int64)
 
 
-def n_minus_1(case: Case, kinds: Sequence[str] = DEFAULT_KINDS) -> Contingencies:
+def n_minus_1(
+    case: Case, kinds: Sequence[str] = DEFAULT_KINDS, *, reference_too: bool = False
+) -> Contingencies:
     """Every element of the given kinds that is in service, one at a time.
 
-    A generator that is the grid's only angle reference is left out: its loss says nothing about
-    the grid, only about the choice of reference.
+    A generator that is the grid's only angle reference is left out unless ``reference_too``: where
+    no other may take over, its loss says nothing about the grid, only about the choice of
+    reference.
     """
     grid = case.grid
     in_service = np.zeros(grid.n_element, np.bool_)
@@ -68,7 +71,7 @@ def n_minus_1(case: Case, kinds: Sequence[str] = DEFAULT_KINDS) -> Contingencies
     connected = busbar[2 * n_branch :] > 0
     in_service[grid.unit_element[connected]] = True
     references = np.flatnonzero(grid.is_reference & connected)
-    if references.size == 1:
+    if references.size == 1 and not reference_too:
         in_service[grid.unit_element[references[0]]] = False
     wanted = [
         e for e in range(grid.n_element) if in_service[e] and grid.element_kind[e] in kinds

@@ -11,6 +11,9 @@ from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
 
 
+SHED = 1e-9  # p.u.: less is rounding
+
+
 @dataclass(frozen=True, kw_only=True)
 class SecurityOptions:
     """Settings of a security sweep."""
@@ -51,6 +54,7 @@ class SecurityResult:
     violation_value: Floats  # [m] loading, or voltage in p.u.
 
     def insecure(self) -> Bools:
-        """[n] whether the contingency overloads something, breaks a voltage limit, or collapses."""
+        """[n] whether the contingency overloads, breaks a voltage limit, sheds load or collapses."""
         unsolved = np.isin(self.status, (FlowStatus.DIVERGED, FlowStatus.BLACKOUT))
-        return np.asarray(unsolved | (self.overloads > 0) | (self.voltage_violations > 0))
+        found = (self.overloads > 0) | (self.voltage_violations > 0)
+        return np.asarray(unsolved | found | (self.lost_load > SHED))

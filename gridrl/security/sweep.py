@@ -50,6 +50,9 @@ class _Sweep:
     lost_load: Floats
     lost_generation: Floats
     infeed: Bools  # [n_unit] units that feed in
+    dead_in_base: int  # rows that the case itself leaves without supply
+    lost_in_base: float  # p.u. demand there
+    base_dead_row: Ints
     violations: list[tuple[Ints, Ints, Floats]]
 
 
@@ -81,7 +84,9 @@ def security(
     >>> len(result.contingencies)
     24
     """
-    contingencies = n_minus_1(case) if contingencies is None else contingencies
+    if contingencies is None:
+        keep = options.flow.island_rule == "generator"
+        contingencies = n_minus_1(case, reference_too=keep)
     engine = prepare(case, options=options.flow)
     base = engine.flow()
     n = len(contingencies)
@@ -95,6 +100,9 @@ def security(
         options=options, changes=changes, findings=Findings.room(n, 0),
         status=np.zeros(n, np.int8), iterations=np.full(n, -1, np.int32),
         lost_load=np.zeros(n), lost_generation=np.zeros(n), violations=[],
+        dead_in_base=int(np.diff(engine.base_states.dead_of)[0]),
+        lost_in_base=float(engine.base_states.lost[0]),
+        base_dead_row=engine.base_states.dead_row,
         infeed=np.array([kind not in DEMAND_KINDS for kind in case.grid.unit_kind], np.bool_),
     )  # fmt: skip
     plain = _plain(model, outage, options)
@@ -153,7 +161,7 @@ def _filtered(of: Ints, items: Ints, keep: Bools) -> tuple[Ints, Ints]:
 
 def _plain(model: Model, outage: Ints, options: SecurityOptions) -> Bools:
     """Contingencies that the base factors can carry: one branch, closed at both ends, no cut."""
-    if options.flow.enforce_q_limits or options.flow.distributed_slack:
+    if options.flow.enforce_q_limits or options.flow.distributed_slack or not model.steady:
         return np.zeros(outage.size, np.bool_)
     end_f, end_t = model.branch_ends
     at = model.unit_at
@@ -261,11 +269,11 @@ def _newton_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
         room = int(found.listed[0])
     _take(sweep, which, found, ok)
     sweep.iterations[which] = solved.iterations
-    dead = np.diff(states.dead_of) > int((~model.alive).sum())
+    dead = np.diff(states.dead_of) > sweep.dead_in_base
     islanded = np.where(dead, FlowStatus.ISLANDED, FlowStatus.OK)
     fine = np.isin(solved.status, (FlowStatus.OK, FlowStatus.ISLANDED))
     sweep.status[which] = np.where(fine, islanded, solved.status)
-    sweep.lost_load[which] = states.lost - _lost_in_base(model)
+    sweep.lost_load[which] = states.lost - sweep.lost_in_base
     for at, state in enumerate(which):
         sweep.lost_generation[state] = _lost_generation(
             sweep, states.dead_row[states.dead_of[at] : states.dead_of[at + 1]],
@@ -273,18 +281,11 @@ def _newton_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
         )  # fmt: skip
 
 
-def _lost_in_base(model: Model) -> float:
-    """p.u. demand that the case itself leaves without supply."""
-    at = model.unit_at
-    dark = model.demand & ((at < 0) | ~model.alive[np.maximum(at, 0)])
-    return float(np.maximum(-model.injection.p[0][dark], 0.0).sum())
-
-
 def _lost_generation(sweep: _Sweep, dead_row: Ints, units: Ints) -> float:
     """p.u. scheduled infeed of the units that fail or sit on rows that lost supply."""
     model = sweep.model
     at = model.unit_at
-    gone = np.isin(at, dead_row) & (at >= 0) & model.alive[np.maximum(at, 0)]
+    gone = np.isin(at, dead_row) & (at >= 0) & ~np.isin(at, sweep.base_dead_row)
     gone[units] = True
     return float(np.maximum(model.injection.p[0][gone & sweep.infeed], 0.0).sum())
 
