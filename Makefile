@@ -77,7 +77,8 @@ check: lint types contracts docs ## everything CI runs besides the tests
 .PHONY: bench
 bench: install ## the benchmarks; figures land in benchmarks/results/
 	@tools/install.sh dev,peers
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/gridrl bench powerflow
+	@$(BIN)/gridrl bench powerflow --render
 
 .PHONY: clean
 clean: ## remove .venv, results and every cache

@@ -1,4 +1,4 @@
-"""The command line: ``gridrl load | flow | security | doctor``.
+"""The command line: ``gridrl load | flow | security | bench | doctor``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
 once. Exit codes: 0 done, 1 the grid has no power flow (or ``--fail-on-violation`` found one),
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from gridrl import __version__
+from gridrl.cli.bench import bench
 from gridrl.cli.doctor import doctor
 from gridrl.cli.flow import flow
 from gridrl.cli.load import load
@@ -46,6 +47,7 @@ def _options(
 app.command()(load)
 app.command()(flow)
 app.command()(security)
+app.command()(bench)
 app.command()(doctor)
 
 

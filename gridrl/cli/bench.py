@@ -1,0 +1,132 @@
+"""``gridrl bench``: our engine against other programs, on the same problems."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gridrl.cli.common import JsonOption, console, new_table, number, print_json
+
+SUITES = ("powerflow",)
+# As in gridrl.bench.powerflow, which `gridrl --help` must not load.
+TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
+
+
+def bench(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="What to run: powerflow.")],
+    *,
+    case: Annotated[
+        list[str] | None,
+        typer.Option("--case", metavar="NAME", help="Some grids only. Repeatable."),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", metavar="TASK", help=f"{', '.join(TASKS)}. Repeatable."),
+    ] = None,
+    contender: Annotated[
+        list[str] | None,
+        typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for SUITE.json and SUITE.md. A whole suite goes to benchmarks/results.",
+        ),
+    ] = None,
+    render: Annotated[
+        bool,
+        typer.Option("--render", help="Run nothing: renew the pages from the published results."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Race our engine against other programs; needs the repository and the extra [peers]."""
+    from gridrl.errors import CaseError
+
+    if suite not in SUITES:
+        raise CaseError(f"No suite '{suite}'. There is: {', '.join(SUITES)}.")
+    if render:
+        _render(suite)
+        return
+    if out is not None and out.exists() and not out.is_dir():
+        raise CaseError(f"--out {out}: this is a file. Name a folder.")
+    some = bool(case or task or contender or quick)
+    if out is None and not some:
+        from gridrl.bench.contender import checkout
+
+        out = checkout() / "results"
+    made = _run(suite, case or [], task or [], contender or [], quick)
+    if out is not None:
+        _write(out, suite, made)
+    if as_json:
+        print_json(made)
+    else:
+        _show(made)
+
+
+def _run(
+    suite: str, cases: list[str], tasks: list[str], contenders: list[str], quick: bool
+) -> dict[str, Any]:
+    from gridrl.bench import powerflow
+    from gridrl.bench.document import document
+
+    todo = powerflow.jobs(cases, tasks, contenders, quick=quick)
+    err = console(stderr=True)
+    rows = powerflow.run(todo, lambda text: err.print(text, style="dim"))
+    return document(suite, rows, seed=todo[0].seed, note="quick" if quick else "")
+
+
+def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
+    from gridrl.bench.document import write
+    from gridrl.bench.render import tables
+
+    write(folder / f"{suite}.json", made)
+    (folder / f"{suite}.md").write_text(tables(made), encoding="utf-8")
+    console(stderr=True).print(f"Results: {folder / suite}.json and .md")
+
+
+def _render(suite: str) -> None:
+    """Put the published results into the pages that show them."""
+    from gridrl.bench.contender import checkout
+    from gridrl.bench.render import insert, summary, tables
+    from gridrl.errors import CaseError
+
+    root = checkout().parent
+    path = root / "benchmarks" / "results" / f"{suite}.json"
+    if not path.is_file():
+        raise CaseError(
+            f"There are no results {path.name} yet: gridrl bench {suite} --out {path.parent}"
+        )
+    made = json.loads(path.read_text(encoding="utf-8"))
+    for page, text in (("README.md", summary(made)), ("docs/benchmarks.md", tables(made))):
+        changed = insert(root / page, suite, text)
+        console().print(f"{page}: {'renewed' if changed else 'up to date'}")
+
+
+def _show(made: dict[str, Any]) -> None:
+    shown = {
+        "grid": "case", "task": "task", "states": "variant", "program": "contender",
+        "algorithm": "algorithm", "µs": "per_state_us", "ratio": "ratio", "equal": "equal",
+        "note": "status",
+    }  # fmt: skip
+    table = new_table(f"gridrl bench {made['suite']}", *shown, right=("µs", "ratio"))
+    for row in made["rows"]:
+        cells = [_cell(row, column) for column in shown.values()]
+        table.add_row(*cells, style="red" if row["equal"] is False else None)
+    console().print(table)
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    value = row.get(column)
+    if column == "equal":
+        return {True: "yes", False: "NO", None: ""}[value]
+    if column == "status":
+        return "" if value == "ok" else f"{value}: {row.get('note', '')}"
+    if column in ("per_state_us", "ratio"):
+        return number(value, 2)
+    return str(value or "")
