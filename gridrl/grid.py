@@ -91,7 +91,9 @@ class Grid:
     s_max: Floats  # [n_branch] p.u. apparent power rating at both ends, np.inf where unlimited
     # Units
     unit_element: Ints  # [n_unit] element that the unit is (part of)
-    unit_kind: tuple[str, ...]  # [n_unit] "load", "gen", "ext_grid", "sgen", "storage", "shunt", ...
+    unit_kind: tuple[
+        str, ...
+    ]  # [n_unit] "load", "gen", "ext_grid", "sgen", "storage", "shunt", ...
     unit_substation: Ints  # [n_unit]
     controls_voltage: Bools  # [n_unit] holds its node at Injection.v_set while in service
     is_reference: Bools  # [n_unit] also holds the angle and balances active power
@@ -120,9 +122,9 @@ class Grid:
             bad = (index < 0) | (index >= size)
             if bad.any():
                 raise GridError(
-                    f"{bad.sum()} of {index.size} entries of {name} point at a substation that does "
-                    f"not exist (valid: 0..{size - 1}): {offending(bad, names)}. Check the buses "
-                    "that these elements name."
+                    f"{bad.sum()} of {index.size} entries of {name} point at a substation that "
+                    f"does not exist (valid: 0..{size - 1}): {offending(bad, names)}. Check the "
+                    "buses that these elements name."
                 )
         short = self.from_substation == self.to_substation
         if short.any():
@@ -131,7 +133,9 @@ class Grid:
                 f"{offending(short, self.branch_label)}. Remove them or correct their buses."
             )
         if not (np.isfinite(self.s_base_mva) and self.s_base_mva > 0):
-            raise GridError(f"s_base_mva is {self.s_base_mva}; it must be a positive number of MVA.")
+            raise GridError(
+                f"s_base_mva is {self.s_base_mva}; it must be a positive number of MVA."
+            )
         bad = ~(np.isfinite(self.vn_kv) & (self.vn_kv > 0))
         if bad.any():
             raise GridError(
@@ -190,6 +194,22 @@ class Grid:
         return np.concatenate([self.from_substation, self.to_substation, self.unit_substation])
 
     @cached_property
+    def substation_bus(self) -> tuple[str, ...]:
+        """[n_substation] id of the first bus of the input in it; its name for a star point."""
+        first = list(self.substation_name)
+        for bus in range(self.n_bus - 1, -1, -1):
+            first[int(self.bus_substation[bus])] = self.bus_id[bus]
+        return tuple(first)
+
+    @cached_property
+    def substation_label(self) -> tuple[str, ...]:
+        """[n_substation] bus id, with the name in brackets where it says more."""
+        return tuple(
+            f"{bus} ({name})" if name and name != bus else bus
+            for bus, name in zip(self.substation_bus, self.substation_name, strict=True)
+        )
+
+    @cached_property
     def element_label(self) -> tuple[str, ...]:
         """[n_element] "kind:id", with the name in brackets where it says more."""
         return tuple(
@@ -232,7 +252,9 @@ class Grid:
 
         known = [*self._element_by_label, *self._element_by_text]
         near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "`gridrl load` lists what there is."
+        hint = (
+            f"Did you mean {' or '.join(near)}?" if near else "`gridrl load` lists what there is."
+        )
         raise ElementError(f"No element '{text}' in {self.name}. {hint}")
 
     @cached_property
@@ -269,7 +291,8 @@ class Topology:
             )
         if self.busbar.shape[0] != self.closed.shape[0]:
             raise GridError(
-                f"busbar holds {self.busbar.shape[0]} states but closed holds {self.closed.shape[0]}."
+                f"busbar holds {self.busbar.shape[0]} states but closed holds "
+                f"{self.closed.shape[0]}."
             )
         if ((self.busbar < 0) | (self.busbar > 2)).any():
             raise GridError("busbar may only be 0 (disconnected), 1 or 2.")

@@ -27,7 +27,9 @@ _announce = True
 
 def kernel_sources() -> list[Path]:
     """Every file whose text decides what the kernels compile to."""
-    return sorted([Path(__file__), _PACKAGE / "sparse" / "lanes.py", *_PACKAGE.rglob("kernels*.py")])
+    return sorted(
+        [Path(__file__), _PACKAGE / "sparse" / "lanes.py", *_PACKAGE.rglob("kernels*.py")]
+    )
 
 
 @cache
@@ -97,7 +99,7 @@ def announced(what: str) -> Iterator[None]:
     warm = is_warm(what)
     if not warm and _announce:
         print(
-            f"gridrl: compiling the {what} kernels for this CPU; once only, about half a minute ...",
+            f"gridrl: compiling the {what} kernels for this CPU, once; up to half a minute ...",
             file=sys.stderr,
             flush=True,
         )
@@ -109,7 +111,9 @@ def announced(what: str) -> Iterator[None]:
         if folder is not None:
             (folder / f"{what}.done").touch()
         if _announce:
-            print(f"gridrl: done in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"gridrl: done in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True
+            )
 
 
 _seen: set[str] = set()

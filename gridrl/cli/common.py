@@ -47,6 +47,19 @@ OpenOption = Annotated[
 ScaleOption = Annotated[
     float, typer.Option("--scale-load", metavar="FACTOR", help="Multiply every load first.")
 ]
+QLimitsOption = Annotated[
+    bool, typer.Option("--q-limits", help="Hold generators within their reactive limits.")
+]
+SlackOption = Annotated[
+    bool, typer.Option("--distributed-slack", help="Share the imbalance by slack weight.")
+]
+IslandOption = Annotated[
+    Literal["dead", "generator"],
+    typer.Option(
+        "--island-rule",
+        help="An island without a reference is dead, or its largest generator takes over.",
+    ),
+]
 
 
 def read_case(name: str, opened: Sequence[str] | None = None, scale: float = 1.0) -> "Case":

@@ -8,10 +8,13 @@ import typer
 
 from gridrl.cli.common import (
     CaseArgument,
+    IslandOption,
     JsonOption,
     OpenOption,
+    QLimitsOption,
     Row,
     ScaleOption,
+    SlackOption,
     check_writeable,
     console,
     new_table,
@@ -31,12 +34,9 @@ def flow(
     *,
     opened: OpenOption = None,
     scale_load: ScaleOption = 1.0,
-    q_limits: Annotated[
-        bool, typer.Option("--q-limits", help="Hold generators within their reactive limits.")
-    ] = False,
-    distributed_slack: Annotated[
-        bool, typer.Option("--distributed-slack", help="Share the imbalance among the machines.")
-    ] = False,
+    q_limits: QLimitsOption = False,
+    distributed_slack: SlackOption = False,
+    island_rule: IslandOption = "dead",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +54,11 @@ def flow(
     if plot is not None:
         check_writeable(plot, (".png", ".svg", ".pdf"), "--plot")
     loaded = read_case(case, opened, scale_load)
-    options = FlowOptions(enforce_q_limits=q_limits, distributed_slack=distributed_slack)
+    options = FlowOptions(
+        enforce_q_limits=q_limits,
+        distributed_slack=distributed_slack,
+        island_rule=island_rule,
+    )
     result = solve(loaded, options=options)
     status = FlowStatus(int(result.status[0]))
     solved = status in (FlowStatus.OK, FlowStatus.ISLANDED)
@@ -119,8 +123,8 @@ def _show(document: dict[str, Any], top: int) -> None:
         percent = row["loading_percent"]
         table.add_row(
             label(row),
-            row["from_bus"],
-            row["to_bus"],
+            bus_label(row, "from"),
+            bus_label(row, "to"),
             number(percent),
             number(row["p_from_mw"]),
             number(row["q_from_mvar"]),
@@ -180,6 +184,11 @@ def _verdict(document: dict[str, Any]) -> list[str]:
     if total["lost_load_mw"] > 0:
         lines.append(f"{number(total['lost_load_mw'])} MW of load have no supply.")
     return lines
+
+
+def bus_label(row: Row, end: str) -> str:
+    """How the bus at one end of a branch is called in a table."""
+    return label({"id": row[f"{end}_bus"], "name": row[f"{end}_bus_name"]})
 
 
 def label(row: Row) -> str:

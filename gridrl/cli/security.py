@@ -10,10 +10,13 @@ import typer
 
 from gridrl.cli.common import (
     CaseArgument,
+    IslandOption,
     JsonOption,
     OpenOption,
+    QLimitsOption,
     Row,
     ScaleOption,
+    SlackOption,
     check_writeable,
     console,
     new_table,
@@ -49,6 +52,9 @@ def security(
         typer.Option("--out", metavar="FILE", help="Write every row: .csv, .json or .parquet."),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads to solve with.")] = 1,
+    q_limits: QLimitsOption = False,
+    distributed_slack: SlackOption = False,
+    island_rule: IslandOption = "dead",
     fail_on_violation: Annotated[
         bool, typer.Option("--fail-on-violation", help="Exit with code 1 if anything is insecure.")
     ] = False,
@@ -60,7 +66,13 @@ def security(
         if out.suffix.lower() == ".parquet":
             require_pyarrow()
     loaded = read_case(case, opened, scale_load)
-    document = _study(loaded, contingencies, threads)
+    options = {
+        "enforce_q_limits": q_limits,
+        "distributed_slack": distributed_slack,
+        "island_rule": island_rule,
+        "threads": threads,
+    }
+    document = _study(loaded, contingencies, options)
     rows = document["contingencies"]
     if out is not None:
         write_rows(out, rows, document)
@@ -74,7 +86,7 @@ def security(
         raise typer.Exit(1)
 
 
-def _study(case: "Case", contingencies: Path | None, threads: int) -> dict[str, Any]:
+def _study(case: "Case", contingencies: Path | None, options: dict[str, Any]) -> dict[str, Any]:
     """Solve the base state, then every outage; worst first, ready for JSON."""
     from gridrl.powerflow import FlowOptions, FlowStatus, flow
     from gridrl.powerflow.tables import summary
@@ -83,7 +95,7 @@ def _study(case: "Case", contingencies: Path | None, threads: int) -> dict[str, 
     from gridrl.security.tables import contingency_rows
 
     outages = None if contingencies is None else read_contingencies(contingencies, case)
-    flow_options = FlowOptions(threads=threads)
+    flow_options = FlowOptions(**options)
     base = flow(case, options=flow_options)
     if not base.solved()[0]:
         status = FlowStatus(int(base.status[0])).name
@@ -100,37 +112,24 @@ def _study(case: "Case", contingencies: Path | None, threads: int) -> dict[str, 
     rows = contingency_rows(case, result)
     before = summary(case, base)
     n_insecure = int(result.insecure().sum())
-    n_worse = sum(is_worse(row, before) for row in rows)
     return {
         "case": case.source or case.grid.name,
         "digest": case.digest,
-        "verdict": f"{what}: {verdict(rows, n_insecure, n_worse)}",
+        "verdict": f"{what}: {verdict(rows, n_insecure)}",
         "outages": len(rows),
         "insecure": n_insecure,
-        "worse_than_base": n_worse,
         "base": before,
         "contingencies": rows,
     }
 
 
-def is_worse(row: Row, before: Row) -> bool:
-    """Whether an outage breaks more than is broken before it, or leaves no power flow."""
-    return bool(
-        row["status"] in _FAILED
-        or row["overloads"] > before["overloads"]
-        or row["voltage_violations"] > before["voltage_violations"]
-    )
-
-
-def verdict(rows: Sequence[Row], n_insecure: int, n_worse: int) -> str:
+def verdict(rows: Sequence[Row], n_insecure: int) -> str:
     """The study in one line: how many outages are insecure, and the worst that any of them does."""
     if not rows:
         return "there is nothing to take out of service."
     parts = [f"{n_insecure} of {len(rows)} outages insecure"]
     if not n_insecure:
         parts = [f"all {len(rows)} outages secure"]
-    elif n_worse < n_insecure:
-        parts[0] += f", {n_worse} of them break more than is broken before"
     failed = [row for row in rows if row["status"] in _FAILED]
     if failed:
         parts.append(f"{len(failed)} without a power flow, first {failed[0]['contingency']}")

@@ -14,11 +14,13 @@ from gridrl.errors import GridError
 from gridrl.grid import Complexes, Floats, Injection, Ints
 from gridrl.powerflow.kernels_controls import held_power
 from gridrl.powerflow.kernels_flow import branch_flows
+from gridrl.powerflow.kernels_states import FIXED
 from gridrl.powerflow.model import Model
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.solve import Solved, States, solve
 
 ROUNDS = 40
+HOLDS, REFERENCE, TOOK_OVER = 1, 2, 3  # who holds a node: `Held.mode`
 GIVE_UP_RESTORING = 10  # rounds after which a limit, once reached, stays binding: no cycling
 
 
@@ -64,7 +66,7 @@ def solve_with_controls(
         again = np.flatnonzero(moved & (solved.iterations >= 0))
         if again.size == 0:
             break
-        changed = _with_controls(model, states, injection, held, pins, shared)
+        changed = _with_controls(model, states, held, pins, shared)
         solved = _solve_again(model, changed, injection, solved, again, options)
     return solved
 
@@ -75,8 +77,8 @@ def _check_slack(model: Model) -> None:
     nodes = np.unique(at[grid.is_reference & (at >= 0)])
     if nodes.size > 1:
         raise GridError(
-            f"{grid.name} has {nodes.size} nodes that fix the voltage angle, so its slack cannot be "
-            "distributed. Keep one external grid or slack generator, or solve without "
+            f"{grid.name} has {nodes.size} nodes that fix the voltage angle, so its slack cannot "
+            "be distributed. Keep one external grid or slack generator, or solve without "
             "distributed slack."
         )
     if not (grid.slack_weight[at >= 0] > 0).any():
@@ -94,27 +96,34 @@ def _held(model: Model, states: States, injection: Injection, solved: Solved) ->
         solved.v, states.changes, model.network_arrays, model.base_topology, model.pattern.node,
         np.empty(shape, np.complex128), np.empty(shape, np.complex128), drawn,
     )  # fmt: skip
-    room = [np.empty((batch, n_node)) for _ in range(4)]
-    out = (np.empty_like(drawn), *room, np.empty((batch, n_node), np.int8))
+    held = Held(
+        power=np.empty_like(drawn), q_low=np.empty((batch, n_node)),
+        q_high=np.empty((batch, n_node)), v_held=np.empty((batch, n_node)),
+        q_given=np.empty((batch, n_node)), mode=np.empty((batch, n_node), np.int8),
+    )  # fmt: skip
     node = model.pattern.node
     unit_node = np.where(model.unit_row >= 0, node[np.maximum(model.unit_row, 0)], -1)
     grid = model.grid
     held_power(
         solved.v, drawn, states.changes, states.load_of, model.base_topology[3], unit_node,
         model.unit_arrays, injection.p, injection.q,
-        (np.array(grid.q_min), np.array(grid.q_max), injection.v_set), out,
+        (np.array(grid.q_min), np.array(grid.q_max), injection.v_set),
+        (held.power, held.q_low, held.q_high, held.v_held, held.q_given, held.mode),
     )  # fmt: skip
-    return Held(
-        power=out[0], q_low=out[1], q_high=out[2], v_held=out[3], q_given=out[4], mode=out[5]
-    )
+    k_of, k_row, k_kind = (np.asarray(column, np.int64) for column in states.lists[4:7])
+    fixed = k_kind[: k_of[-1]] == FIXED
+    owner = np.repeat(np.arange(batch), np.diff(k_of))
+    took_over = (owner[fixed], node[k_row[: k_of[-1]][fixed]])
+    held.mode[took_over] = np.where(held.mode[took_over] == HOLDS, TOOK_OVER, held.mode[took_over])
+    return held
 
 
 def _pin(
     held: Held, pins: NDArray[np.int8], v: Floats, tolerance: float, restoring: bool
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Nodes at a reactive limit after this round (1 at the upper, -1 at the lower), and who moved."""
+    """Nodes at a reactive limit after this round (1 upper, -1 lower), and the states that moved."""
     slack = 10 * tolerance
-    free = (held.mode == 1) & (pins == 0)
+    free = (held.mode == HOLDS) & (pins == 0)
     new = pins.copy()
     new[free & (held.power.imag > held.q_high + slack)] = 1
     new[free & (held.power.imag < held.q_low - slack)] = -1
@@ -133,7 +142,7 @@ def _imbalance(
     reference = grid.is_reference
     scheduled = injection.p[states.load_of][:, reference].sum(axis=1)
     own = weight[:, reference].sum(axis=1) / total
-    brought = np.where(held.mode == 2, held.power.real, 0.0).sum(axis=1)
+    brought = np.where(held.mode == REFERENCE, held.power.real, 0.0).sum(axis=1)
     owed = brought - scheduled - own * shared
     return np.where(solved.iterations >= 0, owed, 0.0)
 
@@ -141,8 +150,8 @@ def _imbalance(
 def _slack_shares(model: Model, states: States) -> tuple[Floats, Floats]:
     """[B, n_unit] slack weight of the connected units of each state, and its sum [B]."""
     connected = np.repeat((model.unit_at >= 0)[None], states.batch, axis=0)
-    u_of, u_unit, u_busbar = states.changes[5:8]
-    state = np.repeat(np.arange(states.batch), np.diff(u_of.astype(np.int64)))
+    u_of, u_unit, u_busbar = (np.asarray(column, np.int64) for column in states.changes[5:8])
+    state = np.repeat(np.arange(states.batch), np.diff(u_of))
     connected[state, u_unit] = u_busbar > 0
     weight = np.where(connected, np.maximum(model.grid.slack_weight, 0.0), 0.0)
     total = weight.sum(axis=1)
@@ -150,9 +159,8 @@ def _slack_shares(model: Model, states: States) -> tuple[Floats, Floats]:
 
 
 def _with_controls(
-    model: Model, states: States, injection: Injection, held: Held, pins: NDArray[np.int8],
-    shared: Floats,
-) -> States:  # fmt: skip
+    model: Model, states: States, held: Held, pins: NDArray[np.int8], shared: Floats
+) -> States:
     """The states with limited nodes turned PQ and the shared slack put on its units."""
     row = model.pattern.row
     state, node = np.nonzero(pins)
@@ -173,9 +181,9 @@ def _with_controls(
 
 def _unit_rows(model: Model, states: States, state: Ints, unit: Ints) -> Ints:
     """Row of each (state, unit) pair."""
-    u_of, u_unit, u_busbar = states.changes[5:8]
+    u_of, u_unit, u_busbar = (np.asarray(column, np.int64) for column in states.changes[5:8])
     rows = model.unit_at[unit].copy()
-    changed = np.repeat(np.arange(states.batch), np.diff(u_of.astype(np.int64)))
+    changed = np.repeat(np.arange(states.batch), np.diff(u_of))
     for s, m, at in zip(changed, u_unit, u_busbar, strict=True):
         hit = (state == s) & (unit == m)
         rows[hit] = model.unit_row[m, max(int(at) - 1, 0)]

@@ -172,9 +172,7 @@ def prepare(case: Case, *, split: Ints | None = None, options: FlowOptions = DEF
         Substations that states may split, besides those that the case splits. Each costs time in
         every solve: name only those that some state will split.
     """
-    model = build_model(
-        case.grid, case.topology, case.injection, split, options.island_rule
-    )
+    model = build_model(case.grid, case.topology, case.injection, split, options.island_rule)
     states = make_states(model, no_changes(1), case.injection, np.zeros(1, np.int64))
     base = solve_with_controls(
         model, states, case.injection, starts(model, case.injection), options

@@ -234,9 +234,7 @@ def chord(
             m[:] = 0.0
             for a in range(n_path):
                 place[paths[a]] = a
-            outage_blocks(
-                lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m
-            )
+            outage_blocks(lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m)
             compensate_setup(lanes, n_path, paths, place, pattern, l_of_u, factors, f, b, m, core)
         for k in range(max_iteration + 1):
             mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, worst)

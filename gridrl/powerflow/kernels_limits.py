@@ -208,5 +208,5 @@ def _state_loading2(v, k, f, t, y, inv_from, inv_to, inv_s):
     if t >= 0:
         i = y[2, k] * vf + y[3, k] * vt if f >= 0 else y[5, k] * vt
         i2 = i.real * i.real + i.imag * i.imag
-        value = max(value, max(i2 * inv_to[k], i2 * (vt.real**2 + vt.imag**2) * inv_s[k]))
+        value = max(value, i2 * inv_to[k], i2 * (vt.real**2 + vt.imag**2) * inv_s[k])
     return value

@@ -31,7 +31,7 @@ def outage_paths(lanes, rows_f, rows_t, stamp, parent, kind, mark, paths):
 
 @kernel
 def outage_blocks(lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m):
-    """Right-hand unit vectors ``f``, ``b`` [path, 2, 4] and the lost Jacobian ``m`` [4, 4], by lane.
+    """Unit vectors ``f``, ``b`` [path, 2, 4] and the lost Jacobian ``m`` [4, 4], by lane.
 
     Columns 0, 1 belong to the from row's two equations, 2, 3 to the to row's.
     """

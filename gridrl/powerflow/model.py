@@ -332,9 +332,7 @@ def load_rows(model: Model, injection: Injection) -> tuple[Floats, Floats]:
     """Constant-power and constant-current injection [n_load, n_node, 2] by row."""
     power = np.empty((injection.batch, model.n_node, 2))
     current = np.empty((injection.batch if model.has_current_part else 0, model.n_node, 2))
-    node_injections(
-        injection.p, injection.q, model.unit_at, model.power_parts, power, current
-    )
+    node_injections(injection.p, injection.q, model.unit_at, model.power_parts, power, current)
     return power, current
 
 
@@ -349,7 +347,7 @@ def start_voltage(model: Model, injection: Injection) -> Complexes:
     first, second = model.pattern.row[split], model.pattern.row[model.second_node[split]]
     empty = ~model.alive[second]
     v[:, second[empty]] = v[:, first[empty]]
-    return v
+    return np.asarray(v, np.complex128)
 
 
 def dc_angles(model: Model, injection: Injection) -> Floats:

@@ -1,4 +1,4 @@
-"""What a power flow found, in per unit; tables in MW and kV are made by `gridrl.powerflow.tables`."""
+"""What a power flow found, in per unit; `gridrl.powerflow.tables` makes MW and kV of it."""
 
 from dataclasses import dataclass
 

@@ -7,6 +7,7 @@ from scratch with short steps. What remains is reported as diverged; it is never
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,7 +224,7 @@ def in_threads(run: object, which: Ints, threads: int, multiple: int) -> None:
     # more parts than threads even out what groups cost
     cuts = np.linspace(0, which.size, 4 * parts + 1).astype(np.int64) // multiple * multiple
     cuts[-1] = which.size
-    pieces = [which[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
+    pieces = [which[a:b] for a, b in pairwise(cuts) if b > a]
     with ThreadPoolExecutor(parts) as pool:
         list(pool.map(run, pieces))
 

@@ -47,8 +47,9 @@ def bus_rows(case: Case, result: FlowResult, state: int = 0) -> list[Row]:
 def branch_rows(case: Case, result: FlowResult, state: int = 0) -> list[Row]:
     """One row per branch (three for a three-winding transformer), in the grid's order.
 
-    Columns: ``id, kind, name, winding, from_bus, to_bus, in_service, p_from_mw, q_from_mvar,
-    p_to_mw, q_to_mvar, i_from_ka, i_to_ka, loading_percent``. Loading is NaN without a rating.
+    Columns: ``id, kind, name, winding, from_bus, to_bus`` (ids of buses), ``from_bus_name,
+    to_bus_name, in_service, p_from_mw, q_from_mvar, p_to_mw, q_to_mvar, i_from_ka, i_to_ka,
+    loading_percent``. Loading is NaN without a rating.
     """
     grid = case.grid
     s_from, s_to = result.s_from[state] * grid.s_base_mva, result.s_to[state] * grid.s_base_mva
@@ -68,8 +69,10 @@ def branch_rows(case: Case, result: FlowResult, state: int = 0) -> list[Row]:
                 "kind": grid.element_kind[element],
                 "name": grid.element_name[element],
                 "winding": seen[element],
-                "from_bus": grid.substation_name[f],
-                "to_bus": grid.substation_name[t],
+                "from_bus": grid.substation_bus[f],
+                "to_bus": grid.substation_bus[t],
+                "from_bus_name": grid.substation_name[f],
+                "to_bus_name": grid.substation_name[t],
                 "in_service": bool(closed[k]),
                 "p_from_mw": float(s_from[k].real),
                 "q_from_mvar": float(s_from[k].imag),
@@ -84,7 +87,7 @@ def branch_rows(case: Case, result: FlowResult, state: int = 0) -> list[Row]:
 
 
 def unit_rows(case: Case, result: FlowResult, state: int = 0) -> list[Row]:
-    """One row per unit: ``id, kind, name, bus, in_service, p_mw, q_mvar``, positive into the grid."""
+    """One row per unit: ``id, kind, name, bus, in_service, p_mw, q_mvar``; infeed is positive."""
     grid = case.grid
     power = result.unit_power(state) * grid.s_base_mva
     node = result.terminal_node(state)[2 * grid.n_branch :]
@@ -93,7 +96,7 @@ def unit_rows(case: Case, result: FlowResult, state: int = 0) -> list[Row]:
             "id": grid.element_id[int(grid.unit_element[m])],
             "kind": grid.unit_kind[m],
             "name": grid.element_name[int(grid.unit_element[m])],
-            "bus": grid.substation_name[int(grid.unit_substation[m])],
+            "bus": grid.substation_bus[int(grid.unit_substation[m])],
             "in_service": bool(node[m] >= 0),
             "p_mw": float(power[m].real),
             "q_mvar": float(power[m].imag),
@@ -137,9 +140,9 @@ def summary(case: Case, result: FlowResult, state: int = 0) -> Row:
         "worst_loading_percent": float(loading[worst]) if worst >= 0 else np.nan,
         "worst_branch": grid.branch_label[worst] if worst >= 0 else "",
         "v_min_pu": float(magnitude[low]) if low >= 0 else np.nan,
-        "v_min_bus": grid.substation_name[int(substation[low])] if low >= 0 else "",
+        "v_min_bus": grid.substation_label[int(substation[low])] if low >= 0 else "",
         "v_max_pu": float(magnitude[high]) if high >= 0 else np.nan,
-        "v_max_bus": grid.substation_name[int(substation[high])] if high >= 0 else "",
+        "v_max_bus": grid.substation_label[int(substation[high])] if high >= 0 else "",
         "overloads": int((loading > 100.0).sum()),
         "voltage_violations": int(outside.sum()),
     }

@@ -73,9 +73,7 @@ def n_minus_1(
     references = np.flatnonzero(grid.is_reference & connected)
     if references.size == 1 and not reference_too:
         in_service[grid.unit_element[references[0]]] = False
-    wanted = [
-        e for e in range(grid.n_element) if in_service[e] and grid.element_kind[e] in kinds
-    ]
+    wanted = [e for e in range(grid.n_element) if in_service[e] and grid.element_kind[e] in kinds]
     return Contingencies(
         name=tuple(grid.element_label[e] for e in wanted), elements=tuple((e,) for e in wanted)
     )

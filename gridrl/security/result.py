@@ -10,7 +10,6 @@ from gridrl.powerflow.options import FlowOptions, FlowStatus
 from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
 
-
 SHED = 1e-9  # p.u.: less is rounding
 
 
@@ -54,7 +53,7 @@ class SecurityResult:
     violation_value: Floats  # [m] loading, or voltage in p.u.
 
     def insecure(self) -> Bools:
-        """[n] whether the contingency overloads, breaks a voltage limit, sheds load or collapses."""
+        """[n] whether it overloads, breaks a voltage limit, cuts load off or collapses."""
         unsolved = np.isin(self.status, (FlowStatus.DIVERGED, FlowStatus.BLACKOUT))
         found = (self.overloads > 0) | (self.voltage_violations > 0)
         return np.asarray(unsolved | found | (self.lost_load > SHED))

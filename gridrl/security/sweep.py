@@ -248,7 +248,7 @@ def _take(sweep: _Sweep, which: Ints, found: Findings, solved: Bools) -> None:
     sweep.violations.append((of, found.list_what[:m].copy(), found.list_value[:m].copy()))
 
 
-def _newton_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
+def _newton_part(sweep: _Sweep, _outage: Ints, which: Ints) -> None:
     model, injection = sweep.model, sweep.model.injection
     size = which.size
     changes = _part_of(sweep.changes, which)

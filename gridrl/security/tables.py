@@ -79,6 +79,6 @@ def _bus(case: Case, result: SecurityResult, node: int) -> str:
         return ""
     grid = case.grid
     if node < grid.n_substation:
-        return grid.substation_name[node]
+        return grid.substation_label[node]
     second = np.flatnonzero(result.base.second_node == node)
-    return f"{grid.substation_name[int(second[0])]} busbar 2"
+    return f"{grid.substation_label[int(second[0])]} busbar 2"

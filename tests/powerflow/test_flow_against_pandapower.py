@@ -139,5 +139,3 @@ def test_flows_ignore_the_angle_reference():
     after = flow(load_pandapower(net, name="b"))
     np.testing.assert_allclose(after.s_from, before.s_from, rtol=0, atol=1e-7)
     np.testing.assert_allclose(after.v, before.v * np.exp(1j * np.deg2rad(41)), rtol=0, atol=1e-8)
-
-

@@ -19,8 +19,14 @@ def cut_in_two():
     net = build_named("case39")
     case = load_pandapower(net, name="case39")
     alone = int(net.ext_grid.bus.iloc[0])
-    names = [f"line:{k}" for k in net.line.index[(net.line.from_bus == alone) | (net.line.to_bus == alone)]]
-    names += [f"trafo:{k}" for k in net.trafo.index[(net.trafo.hv_bus == alone) | (net.trafo.lv_bus == alone)]]
+    names = [
+        f"line:{k}"
+        for k in net.line.index[(net.line.from_bus == alone) | (net.line.to_bus == alone)]
+    ]
+    names += [
+        f"trafo:{k}"
+        for k in net.trafo.index[(net.trafo.hv_bus == alone) | (net.trafo.lv_bus == alone)]
+    ]
     for name in names:
         kind, ident = name.split(":")
         net[kind].loc[int(ident), "in_service"] = False
@@ -28,7 +34,7 @@ def cut_in_two():
 
 
 def test_by_default_the_island_is_dead():
-    _, case, cut = cut_in_two()
+    _, _, cut = cut_in_two()
     result = flow(cut)
     assert result.status[0] == FlowStatus.ISLANDED
     assert result.lost_demand[0] > 50
@@ -44,14 +50,18 @@ def test_the_largest_generator_takes_over():
     assert solve(net)
     vm = np.abs(result.v[0][case.grid.bus_substation])
     np.testing.assert_allclose(vm, net.res_bus.vm_pu, rtol=0, atol=1e-7)
-    lines = [k for k in range(case.grid.n_branch) if case.grid.element_kind[case.grid.branch_element[k]] == "line"]
+    lines = [
+        k
+        for k in range(case.grid.n_branch)
+        if case.grid.element_kind[case.grid.branch_element[k]] == "line"
+    ]
     np.testing.assert_allclose(
         result.s_from[0][lines].real * case.grid.s_base_mva, net.res_line.p_from_mw, atol=1e-4
     )
 
 
 def test_a_batch_and_a_sweep_follow_the_same_rule():
-    net, case, cut = cut_in_two()
+    _, case, cut = cut_in_two()
     alone = flow(cut, options=FOLLOW)
     batch = prepare(case, options=FOLLOW).flow(topology=cut.topology)
     np.testing.assert_allclose(batch.s_from, alone.s_from, rtol=0, atol=1e-6)
@@ -83,9 +93,20 @@ def test_losing_the_reference_generator_is_a_contingency_under_that_rule():
 
 
 def test_nothing_left_is_a_blackout():
-    net, case, _ = cut_in_two()
+    _, case, _ = cut_in_two()
     units = [f"{k}:{i}" for k, i in zip(case.grid.element_kind, case.grid.element_id, strict=True)
-             if k in ("ext_grid",)]  # fmt: skip
+             if k == "ext_grid"]  # fmt: skip
     with pytest.raises(gridrl.GridError, match="external grid"):
         flow(gridrl.open_elements(case, units))
     assert flow(gridrl.open_elements(case, units), options=FOLLOW).status[0] == FlowStatus.OK
+
+
+def test_a_generator_that_took_over_keeps_its_voltage_under_reactive_limits():
+    _, _, cut = cut_in_two()
+    options = FlowOptions(island_rule="generator", enforce_q_limits=True)
+    result = flow(cut, options=options)
+    assert result.status[0] == FlowStatus.OK
+    free = flow(cut, options=FOLLOW)
+    leader = int(np.nanargmax(np.where(cut.grid.controls_voltage, cut.grid.p_max, np.nan)))
+    node = int(cut.grid.unit_substation[leader])
+    assert abs(result.v[0, node]) == pytest.approx(abs(free.v[0, node]), abs=1e-12)

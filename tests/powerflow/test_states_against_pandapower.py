@@ -20,7 +20,7 @@ NETS = {
     "case14": lambda: build_named("case14"),
     "case118": lambda: build_named("case118"),
     "case89pegase": lambda: build_named("case89pegase"),
-    "voltage_dependent_loads": lambda: one_zip_load_per_bus(),
+    "voltage_dependent_loads": lambda: one_zip_load_per_bus(),  # noqa: PLW0108 - defined below
     "generators": zoo.generators,
 }
 

@@ -22,9 +22,13 @@ def test_n_minus_1_is_every_branch_and_generator_in_service(case118):
 FILES = {
     "list.csv": "double,line:0,line:1\n# a comment\nsingle,gen:2\n",
     "list.json": json.dumps(
-        {"contingency": [{"name": "double", "elements": ["line:0", "line:1"]},
-                         {"name": "single", "elements": ["gen:2"]}]}
-    ),  # fmt: skip
+        {
+            "contingency": [
+                {"name": "double", "elements": ["line:0", "line:1"]},
+                {"name": "single", "elements": ["gen:2"]},
+            ]
+        }
+    ),
     "list.toml": '[[contingency]]\nname = "double"\nelements = ["line:0", "line:1"]\n'
     '[[contingency]]\nname = "single"\nelements = ["gen:2"]\n',
 }
@@ -71,6 +75,6 @@ def test_missing_and_binary_files(tmp_path, case14):
 
 
 def test_a_set_names_an_element_once(case14):
-    assert contingencies_of(case14, [("line:0", "line:0")]).elements == ((
-        case14.grid.find_element("line:0"),
-    ),)
+    assert contingencies_of(case14, [("line:0", "line:0")]).elements == (
+        (case14.grid.find_element("line:0"),),
+    )

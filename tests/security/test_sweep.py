@@ -37,7 +37,9 @@ def assert_every_contingency_equals_pandapower(net, name):
         assert 100 * result.loading[k] == pytest.approx(highest_loading(net), abs=1e-4), label
         lost = load_before - net.res_load.p_mw.sum()
         if kind != "gen" and not (net.load.const_z_p_percent.any()):
-            assert case.grid.s_base_mva * result.lost_load[k] == pytest.approx(lost, abs=1e-6), label
+            assert case.grid.s_base_mva * result.lost_load[k] == pytest.approx(lost, abs=1e-6), (
+                label
+            )
     return result
 
 
