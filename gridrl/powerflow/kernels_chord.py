@@ -197,6 +197,7 @@ def chord(
     step = np.zeros(2 * n * n_lane, np.float32)
     work = np.zeros((8 * n + 2) * n_lane, np.float32)
     worst = np.zeros(n_lane)
+    none = np.empty(0, np.float32)
     row_data = np.empty(lane_row_room(pattern) * n_lane)
     slot, rows_open = np.full(n, -1, np.int64), np.empty(n, np.int64)
     mark, place, paths = np.full(n, -1, np.int64), np.zeros(n, np.int64), np.empty(n, np.int64)
@@ -237,7 +238,7 @@ def chord(
             outage_blocks(lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m)
             compensate_setup(lanes, n_path, paths, place, pattern, l_of_u, factors, f, b, m, core)
         for k in range(max_iteration + 1):
-            mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, worst)
+            mismatch(lanes, pattern, base, slot, row_data, s, s1, v, none, x, worst)
             running = 0
             for lane in range(n_lane):
                 if worst[lane] < tolerance:

@@ -145,8 +145,10 @@ def _spread(lanes, group, n, row_of, rows, out):
 
 
 @kernel
-def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, r, worst):
+def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, r, worst):
     """Power balance error of every row into ``r``; the largest of each lane into ``worst``.
+
+    ``x`` receives the voltages in its own type, unless it is empty.
 
     With constant-current parts (``s1`` not empty) a row is owed ``s + s1 |v|``.
     """
@@ -158,6 +160,9 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, r, worst):
     for i in range(kind.size):
         vr = load(lanes, v, 2 * i * n_lane)
         vi = load(lanes, v, (2 * i + 1) * n_lane)
+        if x.size > 0:
+            store(lanes, x, 2 * i * n_lane, cast(x, vr))
+            store(lanes, x, (2 * i + 1) * n_lane, cast(x, vi))
         at = slot[i]
         if at < 0:
             if kind[i] == 2:

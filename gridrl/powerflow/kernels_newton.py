@@ -21,21 +21,20 @@ from gridrl.sparse.lanes import cast, fma, fnma, larger, load, smaller, splat, s
 
 
 @kernel
-def eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, low, u, d, y):
+def eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y):
     """Jacobian row, block elimination and forward substitution of every row in one pass.
 
-    ``u`` and ``d`` receive the factor (rows of U, inverted diagonal blocks), ``y`` the forward
-    substituted mismatch; ``w`` is a row of scratch. ``low`` receives the rows of L unless empty.
+    ``x`` are the voltages in the type of the factors and ``y`` the mismatch, as
+    `gridrl.powerflow.kernels_group.mismatch` leaves them. ``u`` and ``d`` receive the factor (rows
+    of U, inverted diagonal blocks), ``y`` the forward substituted mismatch; ``w`` is a row of
+    scratch. ``low`` receives the rows of L unless empty.
     """
-    y_ptr, y_idx, _, u_ptr, u_idx, l_ptr, l_idx = pattern
-    yg, yb, dg, db, kind = base
+    u_ptr, u_idx, l_ptr, l_idx = pattern[3:7]
+    kind = base[4]
     n_lane = len(lanes)
-    zero64 = splat(lanes, v, 0.0)
     zero = splat(lanes, w, 0.0)
-    one = splat(lanes, w, 1.0)
     for i in range(kind.size):
-        at = slot[i]
-        if at < 0 and kind[i] == 2:
+        if slot[i] < 0 and kind[i] == 2:
             _identity_row(lanes, i, u_ptr, u, d, y)
             continue
         for p in range(l_ptr[i], l_ptr[i + 1]):
@@ -46,85 +45,96 @@ def eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, low, u, d, y):
             o = 4 * np.int64(u_idx[p]) * n_lane
             for q in range(4):
                 store(lanes, w, o + q * n_lane, zero)
-        vr = load(lanes, v, 2 * i * n_lane)
-        vi = load(lanes, v, (2 * i + 1) * n_lane)
-        mp, mq = one, one
-        o = at * n_lane
-        if at < 0:
-            g = splat(lanes, v, dg[i])
-            b = splat(lanes, v, db[i])
+        if slot[i] < 0:
+            _common_jacobian_row(lanes, i, pattern, base, s1, x, w)
         else:
-            end = (at + 2 * (y_ptr[i + 1] - y_ptr[i])) * n_lane
-            g = load(lanes, row_data, end)
-            b = load(lanes, row_data, end + n_lane)
-            mp = cast(w, load(lanes, row_data, end + 2 * n_lane))
-            mq = cast(w, load(lanes, row_data, end + 3 * n_lane))
-        ir = g * vr - b * vi
-        ii = g * vi + b * vr
-        v2 = vr * vr + vi * vi
-        da = v2 * g
-        dbb = -(v2 * b)
-        for p in range(y_ptr[i], y_ptr[i + 1]):
-            j = np.int64(y_idx[p])
-            xr = load(lanes, v, 2 * j * n_lane)
-            xi = load(lanes, v, (2 * j + 1) * n_lane)
-            if at < 0:
-                g = splat(lanes, v, yg[p])
-                b = splat(lanes, v, yb[p])
-            else:
-                g = load(lanes, row_data, o)
-                b = load(lanes, row_data, o + n_lane)
-                o += 2 * n_lane
-            cr = g * xr - b * xi
-            ci = g * xi + b * xr
-            ir = ir + cr
-            ii = ii + ci
-            ja = cast(w, vr * cr + vi * ci)
-            jb = cast(w, vi * cr - vr * ci)
-            c = 4 * j * n_lane
-            if at < 0:
-                store(lanes, w, c, jb)
-                store(lanes, w, c + n_lane, ja)
-                if kind[i] == 0:
-                    store(lanes, w, c + 2 * n_lane, -ja)
-                    store(lanes, w, c + 3 * n_lane, jb)
-            else:
-                store(lanes, w, c, jb * mp)
-                store(lanes, w, c + n_lane, ja * mp)
-                store(lanes, w, c + 2 * n_lane, -(ja * mq))
-                store(lanes, w, c + 3 * n_lane, jb * mq)
-        p_out = vr * ir + vi * ii
-        q_out = vi * ir - vr * ii
-        dp = load(lanes, s, 2 * i * n_lane) - p_out
-        dq = load(lanes, s, (2 * i + 1) * n_lane) - q_out
-        w0 = cast(w, dbb - q_out)
-        w1 = cast(w, p_out + da)
-        w2 = cast(w, p_out - da)
-        w3 = cast(w, q_out + dbb)
-        if s1.size > 0:
-            magnitude = root(lanes, v, v2)
-            sp = load(lanes, s1, 2 * i * n_lane) * magnitude
-            sq = load(lanes, s1, (2 * i + 1) * n_lane) * magnitude
-            dp = dp + sp
-            dq = dq + sq
-            w1 = w1 - cast(w, sp)
-            w3 = w3 - cast(w, sq)
-        if at >= 0:
-            w0 = fma(mp, w0 - one, one)
-            w1 = w1 * mp
-            w2 = w2 * mq
-            w3 = fma(mq, w3 - one, one)
-            dp = dp * load(lanes, row_data, o + 2 * n_lane)
-            dq = dq * load(lanes, row_data, o + 3 * n_lane)
-        elif kind[i] == 1:
-            w2, w3, dq = zero, one, zero64
-        c = 4 * i * n_lane
-        store(lanes, w, c, w0)
-        store(lanes, w, c + n_lane, w1)
-        store(lanes, w, c + 2 * n_lane, w2)
-        store(lanes, w, c + 3 * n_lane, w3)
-        dp, dq = cast(w, dp), cast(w, dq)
-        _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y, dp, dq)
+            _own_jacobian_row(lanes, i, slot[i], pattern, row_data, s1, x, w)
+        _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y)
+
+
+@inlined
+def _common_jacobian_row(lanes, i, pattern, base, s1, x, w):
+    """Row ``i`` of the Jacobian where all lanes agree with the base state, into ``w``."""
+    y_ptr, y_idx = pattern[0], pattern[1]
+    yg, yb, dg, db, kind = base
+    n_lane = len(lanes)
+    vr = load(lanes, x, 2 * i * n_lane)
+    vi = load(lanes, x, (2 * i + 1) * n_lane)
+    g, b = splat(lanes, x, dg[i]), splat(lanes, x, db[i])
+    ir, ii = g * vr - b * vi, g * vi + b * vr
+    v2 = vr * vr + vi * vi
+    da, dbb = v2 * g, -(v2 * b)
+    for p in range(y_ptr[i], y_ptr[i + 1]):
+        j = np.int64(y_idx[p])
+        xr = load(lanes, x, 2 * j * n_lane)
+        xi = load(lanes, x, (2 * j + 1) * n_lane)
+        g, b = splat(lanes, x, yg[p]), splat(lanes, x, yb[p])
+        cr, ci = g * xr - b * xi, g * xi + b * xr
+        ir, ii = ir + cr, ii + ci
+        ja, jb = vr * cr + vi * ci, vi * cr - vr * ci
+        c = 4 * j * n_lane
+        store(lanes, w, c, jb)
+        store(lanes, w, c + n_lane, ja)
+        if kind[i] == 0:
+            store(lanes, w, c + 2 * n_lane, -ja)
+            store(lanes, w, c + 3 * n_lane, jb)
+    p_out, q_out = vr * ir + vi * ii, vi * ir - vr * ii
+    w1, w2, w3 = p_out + da, p_out - da, q_out + dbb
+    if s1.size > 0:
+        magnitude = root(lanes, x, v2)
+        w1 = w1 - cast(x, load(lanes, s1, 2 * i * n_lane)) * magnitude
+        w3 = w3 - cast(x, load(lanes, s1, (2 * i + 1) * n_lane)) * magnitude
+    if kind[i] == 1:
+        w2, w3 = splat(lanes, w, 0.0), splat(lanes, w, 1.0)
+    c = 4 * i * n_lane
+    store(lanes, w, c, dbb - q_out)
+    store(lanes, w, c + n_lane, w1)
+    store(lanes, w, c + 2 * n_lane, w2)
+    store(lanes, w, c + 3 * n_lane, w3)
+
+
+@inlined
+def _own_jacobian_row(lanes, i, at, pattern, row_data, s1, x, w):
+    """Row ``i`` of the Jacobian with admittances and masks of each lane, into ``w``."""
+    y_ptr, y_idx = pattern[0], pattern[1]
+    n_lane = len(lanes)
+    one = splat(lanes, w, 1.0)
+    vr = load(lanes, x, 2 * i * n_lane)
+    vi = load(lanes, x, (2 * i + 1) * n_lane)
+    end = (at + 2 * (y_ptr[i + 1] - y_ptr[i])) * n_lane
+    g, b = cast(x, load(lanes, row_data, end)), cast(x, load(lanes, row_data, end + n_lane))
+    mp = cast(x, load(lanes, row_data, end + 2 * n_lane))
+    mq = cast(x, load(lanes, row_data, end + 3 * n_lane))
+    ir, ii = g * vr - b * vi, g * vi + b * vr
+    v2 = vr * vr + vi * vi
+    da, dbb = v2 * g, -(v2 * b)
+    o = at * n_lane
+    for p in range(y_ptr[i], y_ptr[i + 1]):
+        j = np.int64(y_idx[p])
+        xr = load(lanes, x, 2 * j * n_lane)
+        xi = load(lanes, x, (2 * j + 1) * n_lane)
+        g, b = cast(x, load(lanes, row_data, o)), cast(x, load(lanes, row_data, o + n_lane))
+        o += 2 * n_lane
+        cr, ci = g * xr - b * xi, g * xi + b * xr
+        ir, ii = ir + cr, ii + ci
+        ja, jb = vr * cr + vi * ci, vi * cr - vr * ci
+        c = 4 * j * n_lane
+        store(lanes, w, c, jb * mp)
+        store(lanes, w, c + n_lane, ja * mp)
+        store(lanes, w, c + 2 * n_lane, -(ja * mq))
+        store(lanes, w, c + 3 * n_lane, jb * mq)
+    p_out, q_out = vr * ir + vi * ii, vi * ir - vr * ii
+    w1, w3 = p_out + da, q_out + dbb
+    if s1.size > 0:
+        magnitude = root(lanes, x, v2)
+        w1 = w1 - cast(x, load(lanes, s1, 2 * i * n_lane)) * magnitude
+        w3 = w3 - cast(x, load(lanes, s1, (2 * i + 1) * n_lane)) * magnitude
+    # a masked equation is the identity: its step is exactly zero
+    c = 4 * i * n_lane
+    store(lanes, w, c, fma(mp, dbb - q_out - one, one))
+    store(lanes, w, c + n_lane, w1 * mp)
+    store(lanes, w, c + 2 * n_lane, (p_out - da) * mq)
+    store(lanes, w, c + 3 * n_lane, fma(mq, w3 - one, one))
 
 
 @inlined
@@ -144,9 +154,11 @@ def _identity_row(lanes, i, u_ptr, u, d, y):
 
 
 @inlined
-def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y, y0, y1):
+def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y):
     """Subtract the rows above from row ``i`` in ``w``, invert its diagonal, keep its U part."""
     n_lane = len(lanes)
+    y0 = load(lanes, y, 2 * i * n_lane)
+    y1 = load(lanes, y, (2 * i + 1) * n_lane)
     for p in range(l_ptr[i], l_ptr[i + 1]):
         k = np.int64(l_idx[p])
         o = 4 * k * n_lane
@@ -293,6 +305,7 @@ def newton(
     w = np.zeros(4 * n * n_lane, like.dtype)
     u = np.zeros(4 * max(1, pattern[4].size) * n_lane, like.dtype)
     d = np.zeros(4 * n * n_lane, like.dtype)
+    x = np.zeros(2 * n * n_lane, like.dtype)
     y = np.zeros(2 * n * n_lane, like.dtype)
     low = np.empty(0, like.dtype)
     worst = np.zeros(n_lane)
@@ -311,7 +324,7 @@ def newton(
         opened = open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open)
         load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
         for iteration in range(max_iteration + 1):
-            mismatch(lanes, pattern, base, slot, row_data, s, s1, v, y, worst)
+            mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, y, worst)
             running = 0
             for lane in range(n_lane):
                 if failed[lane]:
@@ -324,7 +337,7 @@ def newton(
                     running += 1
             if running == 0 or iteration == max_iteration:
                 break
-            eliminate(lanes, pattern, base, slot, row_data, s, s1, v, w, low, u, d, y)
+            eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y)
             substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
             for lane in range(n_lane):
                 if np.isnan(broken[lane]) or worst[lane] > 1e9:
@@ -353,9 +366,7 @@ def factor_base(pattern, base, v_base):
     low, u, d = np.zeros(room), np.zeros(room), np.zeros(4 * n)
     slot = np.full(n, -1, np.int64)
     none = np.empty(0)
-    v = v_base.copy().reshape(-1)
-    eliminate(
-        lanes, pattern, base, slot, none, np.zeros(2 * n), none, v, np.zeros(4 * n), low, u, d,
-        np.zeros(2 * n),
-    )  # fmt: skip
+    x = v_base.copy().reshape(-1)
+    y = np.zeros(2 * n)
+    eliminate(lanes, pattern, base, slot, none, none, x, np.zeros(4 * n), low, u, d, y)
     return low.astype(np.float32), u.astype(np.float32), d.astype(np.float32)
