@@ -65,11 +65,23 @@ def _cpp() -> Any:
 
 
 def _grid(problem: Problem, busbars: int = 1) -> tuple[Any, Complexes, Any]:
-    """Its grid, the solved base voltages, and the pandapower network both come from."""
+    """A grid of its own, the solved base voltages, and the pandapower network both come from."""
     from .network import Network
 
     network = Network(problem)
-    net = network.solved()
+    key = (problem.grid_name, busbars)
+    if key not in _converted:
+        _converted[key] = _convert(network.net, problem.tolerance, busbars)
+    grid, start = _converted[key]
+    own = grid.copy()
+    own.change_algorithm(_cpp().AlgorithmType.NRSing_KLU)
+    return own, start.copy(), network
+
+
+_converted: dict[tuple[str, int], tuple[Any, Complexes]] = {}
+
+
+def _convert(net: Any, tolerance: float, busbars: int) -> tuple[Any, Complexes]:
     n = len(net.bus)
     if busbars == 2:  # it takes the second busbars from the tables, numbered after the first
         second = net.bus.copy()
@@ -84,10 +96,10 @@ def _grid(problem: Problem, busbars: int = 1) -> tuple[Any, Complexes, Any]:
         grid = convert(net, pp_orig_file="pandapower_v3", **two)
     grid.change_algorithm(_cpp().AlgorithmType.NRSing_KLU)
     flat = np.ones(grid.total_bus(), np.complex128)
-    start = np.array(grid.ac_pf(flat, 30, problem.tolerance))
+    start = np.array(grid.ac_pf(flat, 30, tolerance))
     if start.size == 0:
         raise RuntimeError("its power flow of the case itself diverges")
-    return grid, start, network
+    return grid, start
 
 
 def _use(batch: Any, algorithm: str) -> int:

@@ -1,6 +1,7 @@
 """The pandapower network behind a problem, and who is who in it: shared by the adapters."""
 
-from functools import cached_property
+import copy
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,21 @@ from gridrl.grid import Complexes, Ints
 KINDS = ("line", "trafo", "load", "gen", "ext_grid", "sgen", "shunt")
 
 
+@cache
+def _solved(name: str, tolerance: float) -> Any:
+    """A network by name with its solved base state; conversion and solution take seconds."""
+    make = getattr(pandapower.networks, name, None)
+    if make is None:
+        raise Refused(f"pandapower has no network {name}")
+    net = make()
+    pandapower.toolbox.create_continuous_bus_index(net, start=0)
+    pandapower.runpp(
+        net, numba=True, init="dc", calculate_voltage_angles=True,
+        tolerance_mva=tolerance * net.sn_mva, max_iteration=30,
+    )  # fmt: skip
+    return net
+
+
 class Network:
     """A pandapower network with bus indices 0 .. n - 1, and the grid's places in its tables."""
 
@@ -25,25 +41,14 @@ class Network:
             raise Refused(f"its adapter knows no {', '.join(foreign)}")
         if grid.n_bus != grid.n_substation:
             raise Refused("closed bus-bus switches join buses of this grid")
-        make = getattr(pandapower.networks, problem.grid_name, None)
-        if make is None:
-            raise Refused(f"pandapower has no network {problem.grid_name}")
         self.problem = problem
-        self.net: Any = make()
-        pandapower.toolbox.create_continuous_bus_index(self.net, start=0)
+        # with its solved base state
+        self.net: Any = copy.deepcopy(_solved(problem.grid_name, problem.tolerance))
         self._place = {
             (kind, str(index)): place
             for kind in KINDS
             for place, index in enumerate(self.net[kind].index)
         }
-
-    def solved(self) -> Any:
-        """The network with its solved base state."""
-        pandapower.runpp(
-            self.net, numba=True, init="dc", calculate_voltage_angles=True,
-            tolerance_mva=self.tolerance_mva, max_iteration=30,
-        )  # fmt: skip
-        return self.net
 
     @property
     def tolerance_mva(self) -> float:

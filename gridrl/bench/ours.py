@@ -140,6 +140,7 @@ class _Outages(_Run):
         f, t = engine.model.branch_ends
         rows = problem.base_v[engine.model.pattern.node]
         y = engine.model.y
+        self._openings = openings(engine.model, problem.outage)
         self._flow: Floats = np.abs(rows[f] * np.conj(y[0] * rows[f] + y[1] * rows[t]))
 
     def __call__(self) -> None:
@@ -147,7 +148,7 @@ class _Outages(_Run):
         batch = outage.size
         injection = self.problem.case.injection
         states = make_states(
-            model, openings(model, outage), injection, np.zeros(batch, np.int64),
+            model, self._openings, injection, np.zeros(batch, np.int64),
             np.zeros(batch, np.bool_),
         )  # fmt: skip
         order = np.argsort(-self._flow[outage], kind="stable")

@@ -182,6 +182,7 @@ def _time(entries: list[Entry], repeats: int, patience_s: float, say: Say) -> No
         if not fitting:  # too slow to be asked again: its second run is its time
             entry.cpu_s, entry.wall_s = [entry.once_s], [entry.once_wall_s]
     for turn in range(max(turns, default=0)):
+        gc.collect()
         for entry, wanted in zip(able, turns, strict=True):
             if turn < wanted:
                 say(entry.contender, entry.algorithm.name, f"turn {turn + 1} of {wanted}")
@@ -194,7 +195,6 @@ def _measured(entry: Entry, times: int) -> tuple[float, float]:
     """Mean CPU and wall time of some runs, s."""
     assert entry.prepared is not None
     run = entry.prepared.run
-    gc.collect()
     gc.disable()
     try:
         wall, cpu = time.perf_counter(), time.process_time()
