@@ -12,12 +12,25 @@ from gridrl.security.result import SecurityResult
 Row = dict[str, Any]
 
 
+MAJOR_LOSS = 0.1  # share of the demand: losing that much is worse than any overload
+
+
 def severity_order(result: SecurityResult) -> Ints:
-    """[n] contingencies, worst first: collapse, then overloads, then voltages, then lost load."""
+    """[n] contingencies, worst first.
+
+    Collapse; then a tenth of the demand or more cut off; then the overload caused; then voltages;
+    then lost load; then the highest loading.
+    """
     unsolved = np.isin(result.status, (FlowStatus.DIVERGED, FlowStatus.BLACKOUT))
     loading = np.where(np.isnan(result.loading), -1.0, result.loading)
-    over = np.maximum(loading, 1.0)  # below the rating, a loading is no reason to come first
-    keys = (-loading, -result.lost_load, -result.voltage_violations, -over, ~unsolved)
+    caused = np.zeros(loading.size)
+    branch = result.violation_branch >= 0
+    np.maximum.at(caused, result.violation_of[branch], result.violation_value[branch])
+    demand = np.maximum(-result.base.unit_power().real, 0.0).sum()
+    major = np.where(result.lost_load >= MAJOR_LOSS * demand, result.lost_load, 0.0)
+    if demand <= 0.0:
+        major = np.zeros(loading.size)
+    keys = (-loading, -result.lost_load, -result.voltage_violations, -caused, -major, ~unsolved)
     return np.lexsort(keys).astype(np.int64)
 
 

@@ -211,3 +211,12 @@ def test_bridges_equal_networkx(n, m, seed):
             want[keys[0]] = True
     got = cutting_branches(n, f.astype(np.int64), t.astype(np.int64), sources.astype(np.int64))
     np.testing.assert_array_equal(got, want)
+
+
+def test_losing_most_of_the_load_ranks_before_any_overload():
+    case = gridrl.load("case39")
+    rows = contingency_rows(case, security(case))
+    cut = next(k for k, row in enumerate(rows) if row["lost_load_mw"] > 6000)
+    first_overload = next(k for k, row in enumerate(rows) if row["overloads"])
+    assert cut < first_overload
+    assert rows[0]["status"] == "diverged"
