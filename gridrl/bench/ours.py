@@ -36,9 +36,8 @@ class Gridrl:
 
     name = "gridrl"
 
-    def __init__(self, threads: int = 1, enforce_q_limits: bool = False) -> None:
+    def __init__(self, threads: int = 1) -> None:
         self._threads = threads
-        self._enforce_q_limits = enforce_q_limits
 
     def version(self) -> str:
         return __version__
@@ -55,11 +54,7 @@ class Gridrl:
         return [Algorithm(name="newton lanes")]
 
     def prepare(self, problem: Problem, algorithm: str) -> Prepared:
-        options = FlowOptions(
-            tolerance=problem.tolerance,
-            threads=self._threads,
-            enforce_q_limits=self._enforce_q_limits,
-        )
+        options = FlowOptions(tolerance=problem.tolerance, threads=self._threads)
         if algorithm == "security":
             return _security(problem, options)
         engine = prepare(problem.case, split=problem.split, options=options)

@@ -86,7 +86,7 @@ def _columns(task: str) -> list[str]:
     if task == "threads":
         return "case algorithm states per_state_us wall_us ratio".split()
     if task == "q_limits":
-        return "case algorithm states per_state_us ratio".split()
+        return "case algorithm states solved per_state_us ratio remark".split()
     return [*columns, "states", "missed", "remark"]
 
 
