@@ -13,7 +13,7 @@ from gridrl.bench.runner import Row
 from gridrl.case import Case
 from gridrl.io import load
 from gridrl.powerflow.options import FlowOptions
-from gridrl.security.result import SecurityOptions
+from gridrl.security.result import SecurityOptions, SecurityResult
 from gridrl.security.sweep import security
 
 SLICE_S = 0.2  # wall time that one measurement of threads should last at least
@@ -59,7 +59,8 @@ def q_limits(problem: Problem, *, repeats: int) -> list[Row]:
     """CPU time of the security sweep without and with reactive limits; the ratio is to without."""
     outages = contingencies_of(problem)
     names = ("security", "security, Q limits on")
-    best, results = [np.inf, np.inf], []
+    best = [np.inf, np.inf]
+    results: list[SecurityResult] = []
     for turn in range(min(repeats, 3) + 1):
         results = []
         for k, on in enumerate((False, True)):
