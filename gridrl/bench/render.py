@@ -18,6 +18,7 @@ TASKS = {
     "q_limits": "Reactive limits",
     "memory": "Memory",
 }
+SHOWN = {"single": "dc start"}  # variant in the summary, where there is more than one
 WORDS = {
     "single": "µs per flow, different loads, same topology; several starts",
     "n1": "µs per outage of one branch that cuts nothing off, voltages kept",
@@ -44,7 +45,7 @@ def summary(made: dict[str, Any]) -> str:
     tasks = [t for t in ("single", "n1", "sweep", "topology") if _rows(made, t)]
     cases = list(dict.fromkeys(row["case"] for row in made["rows"]))
     head = ["grid", *(TASKS[t] for t in tasks)]
-    body = [[case, *(_best(_rows(made, t, case)) for t in tasks)] for case in cases]
+    body = [[case, *(_best(_rows(made, t, case), t) for t in tasks)] for case in cases]
     return (
         _markdown(head, body)
         + "\n\nµs per state on one core, and how many times as long the fastest other program took "
@@ -56,13 +57,19 @@ def _rows(made: dict[str, Any], task: str, case: str = "") -> list[Row]:
     return [r for r in made["rows"] if r["task"] == task and (not case or r["case"] == case)]
 
 
-def _best(rows: Sequence[Row]) -> str:
-    """Our fastest algorithm, of the variant that has most peers (the last one posed)."""
-    ours = [r for r in rows if r["contender"] == OURS and r["ratio"] is not None and r["equal"]]
+def _best(rows: Sequence[Row], task: str) -> str:
+    """Our fastest algorithm with an equal result, on the states as they were first posed."""
+    ours = [
+        r
+        for r in rows
+        if r["contender"] == OURS
+        and r["equal"]
+        and r["ratio"]
+        and r["variant"] == SHOWN.get(task, "")
+    ]
     if not ours:
         return "-"
-    variant = ours[-1]["variant"] if ours[-1]["variant"] != "PQ" else ours[0]["variant"]
-    best = min((r for r in ours if r["variant"] == variant), key=lambda r: r["per_state_us"])
+    best = min(ours, key=lambda r: float(r["per_state_us"]))
     return f"{_number(best['per_state_us'])} ({best['ratio']:.1f}x)"
 
 
