@@ -12,6 +12,8 @@ import numpy as np
 from gridrl.jit import inlined, kernel
 from gridrl.powerflow.kernels_group import (
     close_lane_rows,
+    count_iterations,
+    hand_out,
     lane_row_room,
     load_group,
     mismatch,
@@ -125,32 +127,26 @@ def anderson_step(lanes, kind, v, f, f_before, step, k, work):
     dx_now, dx_old = 2 * n2 + now * n2, 2 * n2 + old * n2
     a11, b1 = splat(lanes, f, 1e-30), zero
     a12, b2 = zero, zero
-    if k == 1:
-        for i in range(2 * n):
-            fi = load(lanes, f, i * n_lane)
-            df = fi - load(lanes, f_before, i * n_lane)
-            store(lanes, work, df_now + i * n_lane, df)
-            store(lanes, work, dx_now + i * n_lane, df + load(lanes, step, i * n_lane))
-            a11 = fma(df, df, a11)
-            b1 = fma(df, fi, b1)
-        g1, g2 = b1 / a11, zero
-        dx_old = dx_now
-    else:
-        for i in range(2 * n):
-            fi = load(lanes, f, i * n_lane)
-            df = fi - load(lanes, f_before, i * n_lane)
-            store(lanes, work, df_now + i * n_lane, df)
-            store(lanes, work, dx_now + i * n_lane, df + load(lanes, step, i * n_lane))
+    for i in range(2 * n):
+        fi = load(lanes, f, i * n_lane)
+        df = fi - load(lanes, f_before, i * n_lane)
+        store(lanes, work, df_now + i * n_lane, df)
+        store(lanes, work, dx_now + i * n_lane, df + load(lanes, step, i * n_lane))
+        a11 = fma(df, df, a11)
+        b1 = fma(df, fi, b1)
+        if k > 1:
             before = load(lanes, work, df_old + i * n_lane)
-            a11 = fma(df, df, a11)
-            b1 = fma(df, fi, b1)
             a12 = fma(df, before, a12)
             b2 = fma(before, fi, b2)
+    g1, g2 = b1 / a11, zero
+    if k > 1:
         a22 = load(lanes, work, 4 * n2 + old * n_lane)
         ratio = a12 / a11
         # 1e-5: float32 differences that are nearly parallel must not be told apart
         g2 = (b2 - ratio * b1) / fma(a22, splat(lanes, f, 1e-5), a22 - ratio * a12)
         g1 = (b1 - a12 * g2) / a11
+    else:
+        dx_old = dx_now
     store(lanes, work, 4 * n2 + now * n_lane, a11)
     for i in range(n):
         o = 2 * i * n_lane
@@ -184,20 +180,15 @@ def chord(
     limits, out : see `gridrl.powerflow.kernels_limits.check_group`
         ``out`` begins with (v complex128[B or 0, n_node], iterations int32[B], worst float64[B]).
     """
-    tolerance, max_iteration, carry = settings
-    parent, l_of_u = tree
-    low, u, d = factors
-    kind = base[4]
-    v_out, iterations, worst_out = out[0], out[1], out[2]
-    n_lane = len(lanes)
-    n = node.size
+    carry = settings[2]
+    n_lane, n = len(lanes), node.size
     v, s = np.empty(2 * n * n_lane), np.empty(2 * n * n_lane)
     s1 = np.empty(2 * n * n_lane if s_current.shape[0] > 0 else 0)
-    x, x_before = np.zeros(2 * n * n_lane, np.float32), np.zeros(2 * n * n_lane, np.float32)
-    step = np.zeros(2 * n * n_lane, np.float32)
-    work = np.zeros((8 * n + 2) * n_lane, np.float32)
+    steps = (
+        np.zeros(2 * n * n_lane, np.float32), np.zeros(2 * n * n_lane, np.float32),
+        np.zeros(2 * n * n_lane, np.float32), np.zeros((8 * n + 2) * n_lane, np.float32),
+    )  # fmt: skip
     worst = np.zeros(n_lane)
-    none = np.empty(0, np.float32)
     row_data = np.empty(lane_row_room(pattern) * n_lane)
     slot, rows_open = np.full(n, -1, np.int64), np.empty(n, np.int64)
     mark, place, paths = np.full(n, -1, np.int64), np.zeros(n, np.int64), np.empty(n, np.int64)
@@ -208,68 +199,61 @@ def chord(
     v_hold = np.empty(2 * n * n_lane if carry else 0)
     n_group = (order.size + n_lane - 1) // n_lane
     for g in range(n_group):
-        any_outage = False
         for lane in range(n_lane):
             at = lane * n_group + g if carry else g * n_lane + lane
             group[lane] = order[min(at, order.size - 1)]
-            count[lane] = -1
             k = outage[group[lane]]
-            rows_f[lane], rows_t[lane] = -1, -1
-            if k >= 0:
-                any_outage = True
-                rows_f[lane], rows_t[lane] = ends[0][k], ends[1][k]
+            rows_f[lane] = ends[0][k] if k >= 0 else -1
+            rows_t[lane] = ends[1][k] if k >= 0 else -1
         opened = open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open)
         if carry and g > 0:
             v_hold[:] = v
         load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
         if carry and g > 0:
-            _carry_over(n_lane, kind, v_hold, v)
-        n_path = 0
-        if any_outage:
-            n_path = outage_paths(lanes, rows_f, rows_t, g, parent, kind, mark, paths)
+            _carry_over(n_lane, base[4], v_hold, v)
+        n_path = outage_paths(lanes, rows_f, rows_t, g, tree[0], base[4], mark, paths)
+        if n_path > 0:
             if f.size < 8 * n_path * n_lane:
                 f = np.empty((8 * n_path + 64) * n_lane, np.float32)
                 b = np.empty((8 * n_path + 64) * n_lane, np.float32)
-            f[: 8 * n_path * n_lane] = 0.0
-            b[: 8 * n_path * n_lane] = 0.0
-            m[:] = 0.0
-            for a in range(n_path):
-                place[paths[a]] = a
-            outage_blocks(lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m)
-            compensate_setup(lanes, n_path, paths, place, pattern, l_of_u, factors, f, b, m, core)
-        for k in range(max_iteration + 1):
-            mismatch(lanes, pattern, base, slot, row_data, s, s1, v, none, x, worst)
-            running = 0
-            for lane in range(n_lane):
-                if worst[lane] < tolerance:
-                    if count[lane] < 0:
-                        count[lane] = k
-                else:
-                    count[lane] = -1
-                    if worst[lane] < 1e6:
-                        running += 1
-            if running == 0 or k == max_iteration:
-                break
-            forward(lanes, pattern, low, x)
-            if any_outage:
-                compensate(lanes, n_path, paths, f, b, core, x)
-            backward(lanes, pattern, u, d, x)
-            anderson_step(lanes, kind, v, x, x_before, step, k, work)
-            x, x_before = x_before, x
+            outage_blocks(
+                lanes, group, outage, rows_f, rows_t, y, base_v, base[4], n_path, paths, place, f,
+                b, m,
+            )  # fmt: skip
+            compensate_setup(lanes, n_path, paths, place, pattern, tree[1], factors, f, b, m, core)
+        _iterate(
+            lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_path, paths, f, b,
+            core, settings, worst, count,
+        )  # fmt: skip
         close_lane_rows(opened, rows_open, slot)
         check_group(lanes, group, count, outage, ends, y, v, limits, out)
         for lane in range(n_lane):
-            at = lane * n_group + g if carry else g * n_lane + lane
-            if at >= order.size:
-                continue
-            state = group[lane]
-            iterations[state] = count[lane]
-            worst_out[state] = worst[lane]
-            if v_out.shape[0] > 0:
-                for i in range(n):
-                    v_out[state, node[i]] = complex(
-                        v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane]
-                    )
+            if (lane * n_group + g if carry else g * n_lane + lane) < order.size:
+                hand_out(lane, group[lane], count, worst, node, v, out)
+
+
+@kernel
+def _iterate(lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_path, paths, f, b,
+             core, settings, worst, count):  # fmt: skip
+    """Chord iteration on one group; ``count`` becomes the iterations of each lane, -1: unsolved."""
+    tolerance, max_iteration = settings[0], settings[1]
+    x, x_before, step, history = steps
+    none = np.empty(0, np.float32)
+    failed = np.zeros(len(lanes), np.bool_)
+    count[:] = -1
+    for k in range(max_iteration + 1):
+        mismatch(lanes, pattern, base, slot, row_data, s, s1, v, none, x, worst)
+        for lane in range(len(lanes)):
+            failed[lane] = failed[lane] or not worst[lane] < 1e6
+        running = count_iterations(worst, tolerance, k, failed, count)
+        if running == 0 or k == max_iteration:
+            return
+        forward(lanes, pattern, factors[0], x)
+        if n_path > 0:
+            compensate(lanes, n_path, paths, f, b, core, x)
+        backward(lanes, pattern, factors[1], factors[2], x)
+        anderson_step(lanes, base[4], v, x, x_before, step, k, history)
+        x, x_before = x_before, x
 
 
 @kernel

@@ -153,7 +153,7 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, r, worst):
     With constant-current parts (``s1`` not empty) a row is owed ``s + s1 |v|``.
     """
     y_ptr, y_idx = pattern[0], pattern[1]
-    yg, yb, dg, db, kind = base
+    kind = base[4]
     n_lane = len(lanes)
     zero = splat(lanes, v, 0.0)
     high = zero
@@ -164,35 +164,14 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, r, worst):
             store(lanes, x, 2 * i * n_lane, cast(x, vr))
             store(lanes, x, (2 * i + 1) * n_lane, cast(x, vi))
         at = slot[i]
+        if at < 0 and kind[i] == 2:
+            store(lanes, r, 2 * i * n_lane, cast(r, zero))
+            store(lanes, r, (2 * i + 1) * n_lane, cast(r, zero))
+            continue
         if at < 0:
-            if kind[i] == 2:
-                store(lanes, r, 2 * i * n_lane, cast(r, zero))
-                store(lanes, r, (2 * i + 1) * n_lane, cast(r, zero))
-                continue
-            g = splat(lanes, v, dg[i])
-            b = splat(lanes, v, db[i])
-            ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
-            for p in range(y_ptr[i], y_ptr[i + 1]):
-                j = np.int64(y_idx[p])
-                xr = load(lanes, v, 2 * j * n_lane)
-                xi = load(lanes, v, (2 * j + 1) * n_lane)
-                g = splat(lanes, v, yg[p])
-                b = splat(lanes, v, yb[p])
-                ir, ii, jr, ji = fma(g, xr, ir), fma(g, xi, ii), fma(b, xi, jr), fma(b, xr, ji)
+            ir, jr, ii, ji = _common_current(lanes, i, y_ptr, y_idx, base, vr, vi, v)
         else:
-            end = (at + 2 * (y_ptr[i + 1] - y_ptr[i])) * n_lane
-            g = load(lanes, row_data, end)
-            b = load(lanes, row_data, end + n_lane)
-            ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
-            o = at * n_lane
-            for p in range(y_ptr[i], y_ptr[i + 1]):
-                j = np.int64(y_idx[p])
-                xr = load(lanes, v, 2 * j * n_lane)
-                xi = load(lanes, v, (2 * j + 1) * n_lane)
-                g = load(lanes, row_data, o)
-                b = load(lanes, row_data, o + n_lane)
-                o += 2 * n_lane
-                ir, ii, jr, ji = fma(g, xr, ir), fma(g, xi, ii), fma(b, xi, jr), fma(b, xr, ji)
+            ir, jr, ii, ji = _own_current(lanes, i, at, y_ptr, y_idx, row_data, vr, vi, v)
         ir = ir - jr
         ii = ii + ji
         dp = load(lanes, s, 2 * i * n_lane) - (vr * ir + vi * ii)
@@ -202,6 +181,7 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, r, worst):
             dp = fma(load(lanes, s1, 2 * i * n_lane), magnitude, dp)
             dq = fma(load(lanes, s1, (2 * i + 1) * n_lane), magnitude, dq)
         if at >= 0:
+            o = (at + 2 * (y_ptr[i + 1] - y_ptr[i])) * n_lane
             dp = dp * load(lanes, row_data, o + 2 * n_lane)
             dq = dq * load(lanes, row_data, o + 3 * n_lane)
         elif kind[i] == 1:
@@ -213,6 +193,40 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, r, worst):
 
 
 @inlined
+def _common_current(lanes, i, y_ptr, y_idx, base, vr, vi, v):
+    """Parts of the current into row ``i``, whose admittances all lanes share."""
+    yg, yb, dg, db, _ = base
+    n_lane = len(lanes)
+    g, b = splat(lanes, v, dg[i]), splat(lanes, v, db[i])
+    ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
+    for p in range(y_ptr[i], y_ptr[i + 1]):
+        j = np.int64(y_idx[p])
+        xr = load(lanes, v, 2 * j * n_lane)
+        xi = load(lanes, v, (2 * j + 1) * n_lane)
+        g, b = splat(lanes, v, yg[p]), splat(lanes, v, yb[p])
+        ir, ii, jr, ji = fma(g, xr, ir), fma(g, xi, ii), fma(b, xi, jr), fma(b, xr, ji)
+    return ir, jr, ii, ji
+
+
+@inlined
+def _own_current(lanes, i, at, y_ptr, y_idx, row_data, vr, vi, v):
+    """The same where every lane has its own admittances."""
+    n_lane = len(lanes)
+    end = (at + 2 * (y_ptr[i + 1] - y_ptr[i])) * n_lane
+    g, b = load(lanes, row_data, end), load(lanes, row_data, end + n_lane)
+    ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
+    o = at * n_lane
+    for p in range(y_ptr[i], y_ptr[i + 1]):
+        j = np.int64(y_idx[p])
+        xr = load(lanes, v, 2 * j * n_lane)
+        xi = load(lanes, v, (2 * j + 1) * n_lane)
+        g, b = load(lanes, row_data, o), load(lanes, row_data, o + n_lane)
+        o += 2 * n_lane
+        ir, ii, jr, ji = fma(g, xr, ir), fma(g, xi, ii), fma(b, xi, jr), fma(b, xr, ji)
+    return ir, jr, ii, ji
+
+
+@inlined
 def root(lanes, like, x):
     """Square root by lanes, through scalars: only constant-current loads need it."""
     scratch = np.empty(len(lanes), like.dtype)
@@ -220,3 +234,33 @@ def root(lanes, like, x):
     for lane in range(len(lanes)):
         scratch[lane] = np.sqrt(scratch[lane])
     return load(lanes, scratch, 0)
+
+
+@kernel
+def count_iterations(worst, tolerance, k, failed, count):
+    """Note the lanes that are solved after ``k`` iterations; returns how many still run."""
+    running = 0
+    for lane in range(count.size):
+        if failed[lane]:
+            continue
+        if worst[lane] < tolerance:
+            if count[lane] < 0:
+                count[lane] = k
+        else:
+            count[lane] = -1
+            running += 1
+    return running
+
+
+@kernel
+def hand_out(lane, state, count, worst, node, v, out):
+    """Write the solution of one lane to its state's row of (v, iterations, mismatch)."""
+    v_out, iterations, worst_out = out[0], out[1], out[2]
+    n_lane = count.size
+    iterations[state] = count[lane]
+    worst_out[state] = worst[lane]
+    if v_out.shape[0] > 0:
+        for i in range(node.size):
+            v_out[state, node[i]] = complex(
+                v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane]
+            )

@@ -11,6 +11,8 @@ import numpy as np
 from gridrl.jit import inlined, kernel
 from gridrl.powerflow.kernels_group import (
     close_lane_rows,
+    count_iterations,
+    hand_out,
     lane_row_room,
     load_group,
     mismatch,
@@ -295,63 +297,49 @@ def newton(
     out : (v complex128[B, n_node], iterations int32[B], worst float64[B])
         Filled for the states in ``order``; iterations is -1 where it did not converge.
     """
-    tolerance, max_iteration, turn_max, stretch_max = settings
-    v_out, iterations, worst_out = out
-    n_lane = len(lanes)
-    n = node.size
-    v = np.empty(2 * n * n_lane)
-    s = np.empty(2 * n * n_lane)
+    n_lane, n = len(lanes), node.size
+    v, s = np.empty(2 * n * n_lane), np.empty(2 * n * n_lane)
     s1 = np.empty(2 * n * n_lane if s_current.shape[0] > 0 else 0)
-    w = np.zeros(4 * n * n_lane, like.dtype)
+    x, y = np.zeros(2 * n * n_lane, like.dtype), np.zeros(2 * n * n_lane, like.dtype)
+    w, d = np.zeros(4 * n * n_lane, like.dtype), np.zeros(4 * n * n_lane, like.dtype)
     u = np.zeros(4 * max(1, pattern[4].size) * n_lane, like.dtype)
-    d = np.zeros(4 * n * n_lane, like.dtype)
-    x = np.zeros(2 * n * n_lane, like.dtype)
-    y = np.zeros(2 * n * n_lane, like.dtype)
-    low = np.empty(0, like.dtype)
     worst = np.zeros(n_lane)
     row_data = np.empty(lane_row_room(pattern) * n_lane)
-    slot = np.full(n, -1, np.int64)
-    rows_open = np.empty(n, np.int64)
-    group = np.empty(n_lane, np.int64)
-    count = np.empty(n_lane, np.int64)
-    broken = np.zeros(n_lane, like.dtype)
-    failed = np.zeros(n_lane, np.bool_)
+    slot, rows_open = np.full(n, -1, np.int64), np.empty(n, np.int64)
+    group, count = np.empty(n_lane, np.int64), np.empty(n_lane, np.int64)
     for first in range(0, order.size, n_lane):
         for lane in range(n_lane):
             group[lane] = order[min(first + lane, order.size - 1)]
-            count[lane] = -1
-            failed[lane] = False
         opened = open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open)
         load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
-        for iteration in range(max_iteration + 1):
-            mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, y, worst)
-            running = 0
-            for lane in range(n_lane):
-                if failed[lane]:
-                    continue
-                if worst[lane] < tolerance:
-                    if count[lane] < 0:
-                        count[lane] = iteration
-                else:
-                    count[lane] = -1
-                    running += 1
-            if running == 0 or iteration == max_iteration:
-                break
-            eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y)
-            substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
-            for lane in range(n_lane):
-                if np.isnan(broken[lane]) or worst[lane] > 1e9:
-                    failed[lane] = True
-                    count[lane] = -1
+        _iterate(
+            lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count
+        )
         close_lane_rows(opened, rows_open, slot)
         for lane in range(min(n_lane, order.size - first)):
-            state = group[lane]
-            iterations[state] = count[lane]
-            worst_out[state] = worst[lane]
-            for i in range(n):
-                v_out[state, node[i]] = complex(
-                    v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane]
-                )
+            hand_out(lane, group[lane], count, worst, node, v, out)
+
+
+@kernel
+def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count):
+    """Newton's method on one group; ``count`` becomes the iterations of each lane, -1: unsolved."""
+    tolerance, max_iteration, turn_max, stretch_max = settings
+    n_lane = len(lanes)
+    low = np.empty(0, y.dtype)
+    broken = np.zeros(n_lane, y.dtype)
+    failed = np.zeros(n_lane, np.bool_)
+    count[:] = -1
+    for iteration in range(max_iteration + 1):
+        mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, y, worst)
+        running = count_iterations(worst, tolerance, iteration, failed, count)
+        if running == 0 or iteration == max_iteration:
+            return
+        eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y)
+        substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
+        for lane in range(n_lane):
+            if np.isnan(broken[lane]) or worst[lane] > 1e9:
+                failed[lane] = True
+                count[lane] = -1
 
 
 @kernel

@@ -30,12 +30,19 @@ def outage_paths(lanes, rows_f, rows_t, stamp, parent, kind, mark, paths):
 
 
 @kernel
-def outage_blocks(lanes, group, outage, rows_f, rows_t, y, base_v, kind, place, f, b, m):
+def outage_blocks(
+    lanes, group, outage, rows_f, rows_t, y, base_v, kind, n_path, paths, place, f, b, m
+):
     """Unit vectors ``f``, ``b`` [path, 2, 4] and the lost Jacobian ``m`` [4, 4], by lane.
 
     Columns 0, 1 belong to the from row's two equations, 2, 3 to the to row's.
     """
     n_lane = len(lanes)
+    f[: 8 * n_path * n_lane] = 0.0
+    b[: 8 * n_path * n_lane] = 0.0
+    m[:] = 0.0
+    for a in range(n_path):
+        place[paths[a]] = a
     for lane in range(n_lane):
         k = outage[group[lane]]
         i, j = rows_f[lane], rows_t[lane]

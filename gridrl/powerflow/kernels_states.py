@@ -71,10 +71,11 @@ def _leader_of(leader, i):
 
 
 @kernel
-def _grown(array, used):
-    if used < array.size:
+def _grown(array, needed):
+    """The array, or a larger copy where it has fewer than ``needed`` places."""
+    if needed <= array.size:
         return array
-    wider = np.empty(2 * array.size + 16, array.dtype)
+    wider = np.empty(2 * needed + 16, array.dtype)
     wider[: array.size] = array
     return wider
 
@@ -281,11 +282,9 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
     lost : float64[B], p.u. demand that is disconnected or without supply, where checked
     cut : bool[B], whether something connected is without supply, where checked
     """
-    b_of, b_branch, u_of, u_unit = changes[0], changes[1], changes[5], changes[6]
-    from_busbar, to_busbar, closed, unit_busbar, kind, base_alive = base
-    unit_row, reference, va, demand = units[0], units[5], units[6], units[11]
-    batch = b_of.size - 1
-    n = kind.size
+    b_of, u_of = changes[0], changes[5]
+    kind, base_alive = base[4], base[5]
+    batch, n = b_of.size - 1, kind.size
     z_of, z_row, z_g, z_b = shunts
     room = 8 * b_of[batch] + 2 * u_of[batch] + 1
     for state in range(batch):
@@ -295,20 +294,18 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
     s_lists = (
         np.empty(room, np.int64), np.empty(room), np.empty(room), np.empty(room), np.empty(room),
     )  # fmt: skip
-    k_row, k_kind = np.empty(16, np.int64), np.empty(16, np.int8)
-    k_v, k_angle = np.empty(16), np.empty(16)
+    k_lists = (np.empty(16, np.int64), np.empty(16, np.int8), np.empty(16), np.empty(16))
     dead_row = np.empty(16, np.int64)
     y_of, k_of = np.zeros(batch + 1, np.int64), np.zeros(batch + 1, np.int64)
     s_of, dead_of = np.zeros(batch + 1, np.int64), np.zeros(batch + 1, np.int64)
     lost, cut = np.zeros(batch), np.zeros(batch, np.bool_)
-    busbar_now, kind_now = unit_busbar.copy(), kind.copy()
-    hold = np.full(n, UNTOUCHED, np.int64)
-    leader, touched, alive = np.empty(n, np.int64), np.empty(n, np.int64), base_alive.copy()
-    best = np.empty(n, np.int64)
-    end_f, end_t = np.empty(closed.size, np.int64), np.empty(closed.size, np.int64)
-    for k in range(closed.size):
-        end_f[k] = _end(network[1], k, from_busbar[k], closed[k])
-        end_t[k] = _end(network[2], k, to_busbar[k], closed[k])
+    busbar_now, kind_now = base[3].copy(), kind.copy()
+    hold, touched = np.full(n, UNTOUCHED, np.int64), np.empty(n, np.int64)
+    leader, best, alive = np.empty(n, np.int64), np.empty(n, np.int64), base_alive.copy()
+    end_f, end_t = np.empty(base[2].size, np.int64), np.empty(base[2].size, np.int64)
+    for k in range(end_f.size):
+        end_f[k] = _end(network[1], k, base[0][k], base[2][k])
+        end_t[k] = _end(network[2], k, base[1][k], base[2][k])
     ny, nk, ns, nd = 0, 0, 0, 0
     for state in range(batch):
         load = load_of[state]
@@ -322,46 +319,78 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
         )  # fmt: skip
         n_touched = _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched)
         if check[state]:
-            live_rows(end_f, end_t, unit_row, reference, busbar_now, leader, alive)
-            n_touched = _promote(
-                unit_row, units[4], units[12], busbar_now, leader, alive, best, kind_now, hold,
+            n_touched = _supply(
+                end_f, end_t, units, busbar_now, leader, best, alive, base_alive, kind_now, hold,
                 touched, n_touched,
             )  # fmt: skip
             lost[state], cut[state] = _what_is_lost(
-                end_f, end_t, unit_row, demand, busbar_now, alive, p[load]
+                end_f, end_t, units[0], units[11], busbar_now, alive, p[load]
             )
+            dead_row = _grown(dead_row, nd + n)
             for i in range(n):
                 if not alive[i]:
-                    dead_row = _grown(dead_row, nd)
                     dead_row[nd] = i
                     nd += 1
-                if alive[i] != base_alive[i] and hold[i] == UNTOUCHED:
-                    hold[i] = NOBODY
-                    touched[n_touched] = i
-                    n_touched += 1
-        for e in range(n_touched):
-            i = touched[e]
-            k_row, k_kind = _grown(k_row, nk), _grown(k_kind, nk)
-            k_v, k_angle = _grown(k_v, nk), _grown(k_angle, nk)
-            holder = hold[i]
-            k_row[nk] = i
-            k_kind[nk] = kind_now[i] if alive[i] else FIXED
-            k_v[nk] = v_set[load, holder] if holder >= 0 else np.nan
-            k_angle[nk] = va[holder] if holder >= 0 and reference[holder] else np.nan
-            nk += 1
-            kind_now[i] = kind[i]
-            hold[i] = UNTOUCHED
-        if check[state]:
-            alive[:] = base_alive
-        for c in range(b_of[state], b_of[state + 1]):
-            k = b_branch[c]
-            end_f[k] = _end(network[1], k, from_busbar[k], closed[k])
-            end_t[k] = _end(network[2], k, to_busbar[k], closed[k])
-        for c in range(u_of[state], u_of[state + 1]):
-            busbar_now[u_unit[c]] = unit_busbar[u_unit[c]]
+        k_lists = (
+            _grown(k_lists[0], nk + n_touched), _grown(k_lists[1], nk + n_touched),
+            _grown(k_lists[2], nk + n_touched), _grown(k_lists[3], nk + n_touched),
+        )  # fmt: skip
+        nk = _note_kinds(
+            v_set[load], units, kind, kind_now, alive, hold, touched, n_touched, k_lists, nk
+        )
+        _back_to_base(state, changes, network, base, end_f, end_t, busbar_now)
+        alive[:] = base_alive
         y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
-    lists = (y_of, *y_lists, k_of, k_row, k_kind, k_v, k_angle, s_of, *s_lists)
+    lists = (y_of, *y_lists, k_of, *k_lists, s_of, *s_lists)
     return lists, dead_of, dead_row[:nd].copy(), lost, cut
+
+
+@kernel
+def _supply(end_f, end_t, units, busbar_now, leader, best, alive, base_alive, kind_now, hold,
+            touched, n_touched):  # fmt: skip
+    """Find the supplied rows of a state; rows that are not as in the base state are touched."""
+    live_rows(end_f, end_t, units[0], units[5], busbar_now, leader, alive)
+    n_touched = _promote(
+        units[0], units[4], units[12], busbar_now, leader, alive, best, kind_now, hold, touched,
+        n_touched,
+    )  # fmt: skip
+    for i in range(alive.size):
+        if alive[i] != base_alive[i] and hold[i] == UNTOUCHED:
+            hold[i] = NOBODY
+            touched[n_touched] = i
+            n_touched += 1
+    return n_touched
+
+
+@kernel
+def _note_kinds(v_set, units, kind, kind_now, alive, hold, touched, n_touched, k_lists, used):
+    """Append the kinds of the touched rows and what holds them; then forget the touching."""
+    reference, va = units[5], units[6]
+    k_row, k_kind, k_v, k_angle = k_lists
+    for e in range(n_touched):
+        i = touched[e]
+        holder = hold[i]
+        k_row[used] = i
+        k_kind[used] = kind_now[i] if alive[i] else FIXED
+        k_v[used] = v_set[holder] if holder >= 0 else np.nan
+        k_angle[used] = va[holder] if holder >= 0 and reference[holder] else np.nan
+        used += 1
+        kind_now[i] = kind[i]
+        hold[i] = UNTOUCHED
+    return used
+
+
+@kernel
+def _back_to_base(state, changes, network, base, end_f, end_t, busbar_now):
+    """Put the branches and units of a state back to where the base has them."""
+    b_of, b_branch = changes[0], changes[1]
+    u_of, u_unit = changes[5], changes[6]
+    for c in range(b_of[state], b_of[state + 1]):
+        k = b_branch[c]
+        end_f[k] = _end(network[1], k, base[0][k], base[2][k])
+        end_t[k] = _end(network[2], k, base[1][k], base[2][k])
+    for c in range(u_of[state], u_of[state + 1]):
+        busbar_now[u_unit[c]] = base[3][u_unit[c]]
 
 
 @kernel
