@@ -32,13 +32,13 @@ def read_bytes(path: str | Path, *, limit: int = LIMIT_BYTES) -> bytes:
                 f"{path} has {size} bytes; gridrl reads at most {limit}. Split the case."
             )
         with path.open("rb") as stream:
-            data = stream.read(limit + 1)  # the file may have grown since it was measured
+            data = stream.read(size + 1)  # one more: the file may have grown since it was measured
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         if isinstance(error, CaseError):
             raise
         raise CaseError(f"{path} cannot be read: {error}. Check its permissions.") from error
-    if len(data) > limit:
-        raise CaseError(f"{path} has more than {limit} bytes. Split the case.")
+    if len(data) > size:
+        raise CaseError(f"{path} grew while it was read. Try again when it is complete.")
     if not data.strip():
         raise CaseError(f"{path} is empty. Give a case file.")
     return data
