@@ -38,6 +38,7 @@ def main() -> None:
         os.dup2(2, 1)
         for row in _rows(job, out):
             print(json.dumps({"row": _plain(row)}), file=out, flush=True)
+        print(json.dumps({"done": True}), file=out, flush=True)
 
 
 def _rows(job: Job, out: TextIO) -> Iterator[Row]:

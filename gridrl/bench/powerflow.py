@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gridrl.bench.contender import checkout, peer_names
-from gridrl.bench.runner import OURS, Row
+from gridrl.bench.runner import FIXED, OURS, Row
 from gridrl.errors import CaseError
 
 Report = Callable[[str], None]
@@ -25,7 +25,7 @@ ONE_THREAD = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )  # fmt: skip
-MOST_CRASHES = 12
+ENDED_EARLY = 1000  # no exit code of a process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,23 +113,42 @@ def _with(job: Job, **changes: Any) -> Job:
 
 
 def _run_job(job: Job, report: Report) -> list[Row]:
-    """Run a child until it comes through; each crash bars what ran at that moment."""
-    for _ in range(MOST_CRASHES):
-        rows, last, code, said = _child(job, report)
+    """Run children until all tasks are done; each crash bars what ran at that moment.
+
+    What is done stays done. Whoever cannot be left out (ourselves, or the same one again) costs
+    the rest of the task.
+    """
+    rows: list[Row] = []
+    while job.tasks:
+        found, last, code, said = _child(job, report)
         if code == 0:
-            return rows
-        if last is None or last in job.barred or last[0] == OURS:
-            raise RuntimeError(f"the benchmark of {job.case} ended with code {code}: {said}")
+            return rows + found
+        task, contender, algorithm = last
         report(f"{job.case}: {' '.join(last)} brought its process down (code {code}); going on")
-        job = _with(job, barred=(*job.barred, last))
-    raise RuntimeError(f"the benchmark of {job.case} crashed {MOST_CRASHES} times")
+        at = job.tasks.index(task) if task in job.tasks else 0
+        rows += [row for row in found if row["task"] in job.tasks[:at]]
+        again = contender in ("", OURS) or job.tasks[at] == "memory"
+        if again or (contender, algorithm) in job.barred:
+            rows += [row for row in found if row["task"] == job.tasks[at]]
+            rows.append(_crashed(job, job.tasks[at], contender, algorithm, f"code {code}: {said}"))
+            job = _with(job, tasks=job.tasks[at + 1 :])
+        else:
+            job = _with(job, tasks=job.tasks[at:], barred=(*job.barred, (contender, algorithm)))
+    return rows
 
 
-def _child(job: Job, report: Report) -> tuple[list[Row], tuple[str, str] | None, int, str]:
-    """Rows, what began last, exit code and last words of a child process."""
+def _crashed(job: Job, task: str, contender: str, algorithm: str, note: str) -> Row:
+    empty: Row = dict.fromkeys(FIXED)
+    named = {"case": job.case, "task": task, "contender": contender or OURS, "variant": ""}
+    return empty | named | {"algorithm": algorithm, "status": "crashed", "note": note[-300:]}
+
+
+def _child(job: Job, report: Report) -> tuple[list[Row], tuple[str, str, str], int, str]:
+    """Rows, what began last (task, contender, algorithm), exit code and last words of a child."""
     environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
     rows: list[Row] = []
-    last: tuple[str, str] | None = None
+    last = ("", "", "")
+    finished = False
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
         with subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-W", "ignore", "-m", "gridrl.bench.child", json.dumps(asdict(job))],
@@ -138,13 +157,16 @@ def _child(job: Job, report: Report) -> tuple[list[Row], tuple[str, str] | None,
             assert child.stdout is not None
             for line in child.stdout:
                 event = json.loads(line)
+                finished = "done" in event
+                if finished:
+                    continue
                 if "row" in event:
                     rows.append(event["row"])
-                else:
-                    last = (event["contender"], event["algorithm"])
-                    report(
-                        " ".join(p for p in (job.case, event["task"], *last, event["what"]) if p)
-                    )
+                    continue
+                last = (event["task"], event["contender"], event["algorithm"])
+                report(" ".join(part for part in (job.case, *last, event["what"]) if part))
         words.seek(0)
         said = words.read()[-2000:].strip()
-    return rows, last, child.returncode, said
+    # some programs end the process themselves, with code 0
+    code = child.returncode if finished or child.returncode else ENDED_EARLY
+    return rows, last, code, said

@@ -213,21 +213,62 @@ def test_what_brought_the_process_down_is_not_run_again(outages: Problem) -> Non
     assert row_of(rows, "planted")["status"] == "crashed"
 
 
-def test_a_crash_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def crashing(
+    monkeypatch: pytest.MonkeyPatch, *answers: tuple[list[Row], tuple[str, str, str], int, str]
+) -> list[powerflow.Job]:
+    """Let children answer so; returns the jobs that they are given."""
     calls: list[powerflow.Job] = []
 
-    def child(job: powerflow.Job, report: Any) -> tuple[list[Row], Any, int, str]:
+    def child(job: powerflow.Job, report: Any) -> tuple[list[Row], tuple[str, str, str], int, str]:
         calls.append(job)
-        if len(calls) == 1:
-            return [], ("planted", "says"), -11, "Segmentation fault"
-        return [{"case": job.case}], ("planted", "says"), 0, ""
+        return answers[len(calls) - 1]
 
     monkeypatch.setattr(powerflow, "_child", child)
-    (job,) = powerflow.jobs(["case14"], ["n1"], quick=True)
+    return calls
+
+
+def test_a_crash_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    single, n1 = ({"case": "case14", "task": task} for task in ("single", "n1"))
+    calls = crashing(
+        monkeypatch,
+        ([single], ("n1", "planted", "says"), -11, "Segmentation fault"),
+        ([n1], ("n1", "planted", "says"), 0, ""),
+    )
+    (job,) = powerflow.jobs(["case14"], ["single", "n1"], quick=True)
     said: list[str] = []
-    assert powerflow.run([job], said.append) == [{"case": "case14"}]
+    assert powerflow.run([job], said.append) == [single, n1]
+    assert calls[1].tasks == ("n1",)  # what is done stays done
     assert calls[1].barred == (("planted", "says"),)
     assert "code -11" in said[0]
+
+
+def test_our_own_crash_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = {"case": "case14", "task": "sweep"}
+    calls = crashing(
+        monkeypatch,
+        ([], ("n1", "gridrl", "nearby"), -9, "Killed"),
+        ([sweep], ("sweep", "gridrl", "engine"), 0, ""),
+    )
+    (job,) = powerflow.jobs(["case14"], ["n1", "sweep"], quick=True)
+    crashed, after = powerflow.run([job])
+    assert (crashed["status"], crashed["contender"], crashed["task"]) == ("crashed", "gridrl", "n1")
+    assert tuple(crashed)[: len(FIXED)] == FIXED
+    assert after is sweep
+    assert calls[1].tasks == ("sweep",)
+
+
+def test_a_child_that_ends_early_is_a_crash(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever code it ends with: a result must not lose rows without a word."""
+    fake = tmp_path / "python"
+    event = {"task": "n1", "contender": "planted", "algorithm": "says", "what": "runs"}
+    fake.write_text(f"#!/bin/sh\necho '{json.dumps(event)}'\nexit 0\n", encoding="utf-8")
+    fake.chmod(0o755)
+    monkeypatch.setattr(powerflow.sys, "executable", str(fake))
+    (job,) = powerflow.jobs(["case14"], ["n1"], quick=True)
+    rows, last, code, _ = powerflow._child(job, lambda _: None)
+    assert (rows, last, code) == ([], ("n1", "planted", "says"), powerflow.ENDED_EARLY)
 
 
 # --- the other programs -----------------------------------------------------------------------
