@@ -189,6 +189,11 @@ class Grid:
         return 2 * self.n_branch + self.n_unit
 
     @cached_property
+    def holding_unit(self) -> Ints:
+        """Units that hold a voltage where they are connected."""
+        return np.flatnonzero(self.controls_voltage | self.is_reference)
+
+    @cached_property
     def terminal_substation(self) -> Ints:
         """[n_terminal] substation of every terminal: from-ends, to-ends, units."""
         return np.concatenate([self.from_substation, self.to_substation, self.unit_substation])

@@ -4,7 +4,7 @@
 any mix of injections, outages and busbar splits is solved side by side, without new analysis.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,13 +12,19 @@ import numpy as np
 from gridrl.case import Case
 from gridrl.errors import GridError, offending
 from gridrl.grid import Floats, Injection, Ints, Topology
+from gridrl.jit import announced
 from gridrl.powerflow.controls import solve_with_controls
 from gridrl.powerflow.kernels_flow import branch_flows
+from gridrl.powerflow.kernels_once import newton_once
 from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.nearby import SolvedBase, solve_nearby, solved_base
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import (
+    BOLD,
+    DOUBLE,
+    LOWEST,
+    ONE_LANE,
     Solved,
     States,
     by_row,
@@ -54,6 +60,10 @@ class Engine:
         sequence: bool = False,
     ) -> tuple[States, Solved]:
         """Voltages of a batch of states; see `flow`."""
+        if topology is None and injection is not None and injection.batch == 1:
+            found = self._once(injection)
+            if found is not None:
+                return found
         topology = self.case.topology if topology is None else topology
         injection = self.case.injection if injection is None else injection
         batch = batch_size(self.case, topology, injection)
@@ -108,6 +118,41 @@ class Engine:
     @property
     def _controls(self) -> bool:
         return self.options.enforce_q_limits or self.options.distributed_slack
+
+    @cached_property
+    def _once_arrays(self) -> tuple[object, ...] | None:
+        """What `newton_once` takes besides an injection, where it can be used at all."""
+        if self.nearby is None:
+            return None
+        model, states, base = self.model, self.base_states, self.case.injection
+        return (
+            ONE_LANE, DOUBLE, (model.pattern_arrays, model.pattern.node, model.base_arrays),
+            self.nearby.v, (
+                model.unit_at, model.power_parts, model.held_rows, model.holder, model.shunt_units,
+                np.array(base.p[0]), np.array(base.q[0]), model.has_current_part,
+            ), (*states.lists, states.load_of, states.all_one),
+            (self.options.tolerance, self.options.max_iteration, *BOLD, LOWEST),
+        )  # fmt: skip
+
+    def _once(self, injection: Injection) -> tuple[States, Solved] | None:
+        """One injection on the base topology, without the front of a batch; None if it fails."""
+        model, arrays = self.model, self._once_arrays
+        if arrays is None or injection.p.shape[1] != model.grid.n_unit:
+            return None
+        v = np.empty((1, model.n_node), np.complex128)
+        iterations, mismatch = np.empty(1, np.int32), np.empty(1)
+        given = (injection.p, injection.q, injection.v_set, (v, iterations, mismatch))
+        with announced("newton-once"):
+            fits = newton_once(*(*arrays, *given))
+        if not fits or iterations[0] < 0:
+            return None
+        states = self.base_states
+        if not model.all_alive:
+            v[0, model.pattern.node[~model.alive]] = np.nan
+            states = replace(states, lost=self._lost(injection))
+        return states, Solved(
+            v=v, status=self.base.status, iterations=iterations, mismatch=mismatch
+        )
 
     def start(self, injection: Injection) -> Floats:
         """Start voltages near the base solution, with the magnitudes that ``injection`` holds."""
@@ -211,8 +256,8 @@ def batch_size(case: Case, topology: Topology, injection: Injection) -> int:
         raise GridError(
             f"The injection is for {injection.p.shape[1]} units; {grid.name} has {grid.n_unit}."
         )
-    held = injection.v_set[:, grid.controls_voltage | grid.is_reference]
-    if not (np.isfinite(held) & (held > 0)).all():
+    held = injection.v_set[:, grid.holding_unit]
+    if not ((held > 0) & (held < np.inf)).all():
         raise GridError(
             "v_set must be a positive number of p.u. for every unit that controls voltage."
         )

@@ -18,6 +18,7 @@ from gridrl.powerflow.kernels_group import (
     load_group,
     mismatch,
     open_lane_rows,
+    reject_low,
 )
 from gridrl.powerflow.kernels_limits import check_group
 from gridrl.powerflow.kernels_newton import turn_voltage
@@ -174,7 +175,7 @@ def chord(
     base_v : float64[n, 2], solved base voltages by row
     outage : int64[B], branch that each state opens, -1 for none
     ends : (end_f, end_t) int64[n_branch], rows of both ends in the base state, -1 where open
-    settings : (tolerance, max_iteration, carry)
+    settings : (tolerance, max_iteration, carry, patience, lowest)
         With ``carry``, a lane starts each state from its previous one (time series) and the
         states of ``order`` are dealt to lanes in contiguous runs.
     limits, out : see `gridrl.powerflow.kernels_limits.check_group`
@@ -226,6 +227,7 @@ def chord(
             core, settings, worst, count,
         )  # fmt: skip
         close_lane_rows(opened, rows_open, slot)
+        reject_low(lanes, n, v, settings[4], count)
         check_group(lanes, group, count, outage, ends, y, v, limits, out)
         for lane in range(n_lane):
             if (lane * n_group + g if carry else g * n_lane + lane) < order.size:
@@ -236,16 +238,14 @@ def chord(
 def _iterate(lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_path, paths, f, b,
              core, settings, worst, count):  # fmt: skip
     """Chord iteration on one group; ``count`` becomes the iterations of each lane, -1: unsolved."""
-    tolerance, max_iteration = settings[0], settings[1]
+    tolerance, max_iteration, _, patience, _ = settings
     x, x_before, step, history = steps
     none = np.empty(0, np.float32)
-    failed = np.zeros(len(lanes), np.bool_)
+    best, since = np.full(len(lanes), np.inf), np.zeros(len(lanes), np.int64)
     count[:] = -1
     for k in range(max_iteration + 1):
         mismatch(lanes, pattern, base, slot, row_data, s, s1, v, none, x, worst)
-        for lane in range(len(lanes)):
-            failed[lane] = failed[lane] or not worst[lane] < 1e6
-        running = count_iterations(worst, tolerance, k, failed, count)
+        running = count_iterations(worst, tolerance, k, patience, best, since, count)
         if running == 0 or k == max_iteration:
             return
         forward(lanes, pattern, factors[0], x)

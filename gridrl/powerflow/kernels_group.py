@@ -13,6 +13,8 @@ import numpy as np
 from gridrl.jit import inlined, kernel
 from gridrl.sparse.lanes import absolute, cast, fma, larger, load, splat, store
 
+GIVE_UP = 1e9  # p.u. mismatch from which no iteration comes back
+
 
 @kernel
 def open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open):
@@ -237,19 +239,47 @@ def root(lanes, like, x):
 
 
 @kernel
-def count_iterations(worst, tolerance, k, failed, count):
-    """Note the lanes that are solved after ``k`` iterations; returns how many still run."""
+def count_iterations(worst, tolerance, k, patience, best, since, count):
+    """Note the lanes that are solved after ``k`` iterations; returns how many still run.
+
+    A lane whose mismatch has not come down by a quarter for ``patience`` iterations, or is no
+    number, is given up: ``since`` stays above ``patience`` then. ``best`` is the lowest mismatch
+    so far.
+    """
     running = 0
     for lane in range(count.size):
-        if failed[lane]:
+        if since[lane] > patience:
             continue
         if worst[lane] < tolerance:
             if count[lane] < 0:
                 count[lane] = k
-        else:
-            count[lane] = -1
-            running += 1
+            continue
+        count[lane] = -1
+        if worst[lane] < 0.75 * best[lane]:
+            best[lane] = worst[lane]
+            since[lane] = 0
+        elif worst[lane] < GIVE_UP:
+            since[lane] += 1
+        else:  # also not a number
+            since[lane] = patience + 1
+        running += since[lane] <= patience
     return running
+
+
+@kernel
+def reject_low(lanes, n, v, lowest, count):
+    """Solved lanes with a voltage below ``lowest`` become -2: likely not the operable solution."""
+    n_lane = len(lanes)
+    high = splat(lanes, v, -np.inf)
+    zero = splat(lanes, v, 0.0)
+    for i in range(n):
+        vr, vi = load(lanes, v, 2 * i * n_lane), load(lanes, v, (2 * i + 1) * n_lane)
+        high = larger(high, zero - fma(vr, vr, vi * vi))
+    squares = np.empty(n_lane)
+    store(lanes, squares, 0, high)
+    for lane in range(n_lane):
+        if count[lane] >= 0 and -squares[lane] < lowest * lowest:
+            count[lane] = -2
 
 
 @kernel

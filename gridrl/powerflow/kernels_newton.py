@@ -17,6 +17,7 @@ from gridrl.powerflow.kernels_group import (
     load_group,
     mismatch,
     open_lane_rows,
+    reject_low,
     root,
 )
 from gridrl.sparse.lanes import cast, fma, fnma, larger, load, smaller, splat, store
@@ -293,9 +294,11 @@ def newton(
         See `gridrl.powerflow.model.Model` and `gridrl.powerflow.states.States`.
     order : int64[m]
         States to solve; neighbours share a group.
-    settings : (tolerance, max_iteration, turn_max, stretch_max)
+    settings : (tolerance, max_iteration, turn_max, stretch_max, patience, lowest)
+        See `count_iterations` and `reject_low` for the last two.
     out : (v complex128[B, n_node], iterations int32[B], worst float64[B])
-        Filled for the states in ``order``; iterations is -1 where it did not converge.
+        Filled for the states in ``order``; iterations is -1 where it did not converge, -2 where
+        the solution has a voltage below ``lowest``.
     """
     n_lane, n = len(lanes), node.size
     v, s = np.empty(2 * n * n_lane), np.empty(2 * n * n_lane)
@@ -316,6 +319,7 @@ def newton(
             lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count
         )
         close_lane_rows(opened, rows_open, slot)
+        reject_low(lanes, n, v, settings[5], count)
         for lane in range(min(n_lane, order.size - first)):
             hand_out(lane, group[lane], count, worst, node, v, out)
 
@@ -323,22 +327,22 @@ def newton(
 @kernel
 def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count):
     """Newton's method on one group; ``count`` becomes the iterations of each lane, -1: unsolved."""
-    tolerance, max_iteration, turn_max, stretch_max = settings
+    tolerance, max_iteration, turn_max, stretch_max, patience, _ = settings
     n_lane = len(lanes)
     low = np.empty(0, y.dtype)
     broken = np.zeros(n_lane, y.dtype)
-    failed = np.zeros(n_lane, np.bool_)
+    best, since = np.full(n_lane, np.inf), np.zeros(n_lane, np.int64)
     count[:] = -1
     for iteration in range(max_iteration + 1):
         mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, y, worst)
-        running = count_iterations(worst, tolerance, iteration, failed, count)
+        running = count_iterations(worst, tolerance, iteration, patience, best, since, count)
         if running == 0 or iteration == max_iteration:
             return
         eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y)
         substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
         for lane in range(n_lane):
-            if np.isnan(broken[lane]) or worst[lane] > 1e9:
-                failed[lane] = True
+            if np.isnan(broken[lane]):
+                since[lane] = patience + 1
                 count[lane] = -1
 
 

@@ -309,6 +309,9 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
     ny, nk, ns, nd = 0, 0, 0, 0
     for state in range(batch):
         load = load_of[state]
+        if not check[state] and _is_base(state, b_of, u_of, z_of, load):
+            y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
+            continue
         ny = _move_branches(state, changes, network, base, end_f, end_t, y_lists, ny)
         for c in range(z_of[load], z_of[load + 1]):
             y_lists[0][ny], y_lists[1][ny], y_lists[2][ny] = network[4] + z_row[c], z_g[c], z_b[c]
@@ -343,6 +346,16 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
         y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
     lists = (y_of, *y_lists, k_of, *k_lists, s_of, *s_lists)
     return lists, dead_of, dead_row[:nd].copy(), lost, cut
+
+
+@inlined
+def _is_base(state, b_of, u_of, z_of, load):
+    """Whether nothing is switched in a state and no shunt part differs."""
+    return (
+        b_of[state] == b_of[state + 1]
+        and u_of[state] == u_of[state + 1]
+        and z_of[load] == z_of[load + 1]
+    )
 
 
 @kernel
@@ -391,32 +404,3 @@ def _back_to_base(state, changes, network, base, end_f, end_t, busbar_now):
         end_t[k] = _end(network[2], k, base[1][k], base[2][k])
     for c in range(u_of[state], u_of[state + 1]):
         busbar_now[u_unit[c]] = base[3][u_unit[c]]
-
-
-@kernel
-def node_injections(p, q, unit_at, parts, power, current):
-    """Constant-power and constant-current injection of every row, for each load row.
-
-    Parameters
-    ----------
-    p, q : float64[n_load, n_unit], p.u. at 1 p.u. voltage
-    unit_at : int64[n_unit], row of each unit in the base topology, -1 if disconnected
-    parts : float64[n_unit, 4], constant-power shares of p and q, constant-current shares
-    power, current : float64[n_load, n, 2], zeroed and filled; ``current`` may be empty
-    """
-    for load in range(p.shape[0]):
-        row = power[load]
-        row[:, :] = 0.0
-        for m in range(unit_at.size):
-            i = unit_at[m]
-            if i >= 0:
-                row[i, 0] += parts[m, 0] * p[load, m]
-                row[i, 1] += parts[m, 1] * q[load, m]
-        if current.shape[0] > 0:
-            row = current[load]
-            row[:, :] = 0.0
-            for m in range(unit_at.size):
-                i = unit_at[m]
-                if i >= 0:
-                    row[i, 0] += parts[m, 2] * p[load, m]
-                    row[i, 1] += parts[m, 3] * q[load, m]

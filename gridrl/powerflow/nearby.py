@@ -15,9 +15,9 @@ from gridrl.powerflow.kernels_chord import chord
 from gridrl.powerflow.kernels_newton import factor_base
 from gridrl.powerflow.limits import Findings, Limits
 from gridrl.powerflow.model import Model, load_rows
-from gridrl.powerflow.solve import LANES, States, by_row
+from gridrl.powerflow.solve import LANES, LOWEST, States, by_row
 
-ITERATIONS = 25
+ITERATIONS, PATIENCE = 25, 4
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,6 +74,7 @@ def solve_nearby(
         chord(
             LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
             model.pattern.node, model.base_arrays, base.factors, base.v[0], power, current, lists,
-            outage, base.ends, model.y, start, order, (tolerance, ITERATIONS, carry),
+            outage, base.ends, model.y, start, order,
+            (tolerance, ITERATIONS, carry, PATIENCE, LOWEST),
             limit_arrays, (*keep, *finding_arrays),
         )  # fmt: skip

@@ -1,19 +1,22 @@
-"""Solve batches of states of one model: lanes first, then ever more patient attempts.
+"""Solve batches of states of one model: boldly first, then with ever more care.
 
-A state that the float32 lanes do not solve is tried alone in float64, from the same start, then
-from scratch with short steps. What remains is reported as diverged; it is never an exception.
+A state that is not solved from where it is started is started from scratch with short steps, and
+both again with factors in float64. A solution with voltages that no grid is operated at counts
+only where nothing better is found. What remains is reported as diverged, never an exception.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.grid import Bools, Complexes, Floats, Injection, Ints, Topology
 from gridrl.jit import announced
+from gridrl.powerflow.kernels_loads import shunt_differences
 from gridrl.powerflow.kernels_newton import newton
 from gridrl.powerflow.kernels_states import state_lists, topology_changes
 from gridrl.powerflow.model import Model, load_rows, start_voltage
@@ -24,10 +27,25 @@ Lists = tuple[NDArray[np.generic], ...]
 
 LANES = (0,) * 8
 ONE_LANE = (0,)
+Like = NDArray[np.float32] | NDArray[np.float64]
 SINGLE = np.empty(0, np.float32)
 DOUBLE = np.empty(0, np.float64)
-TURN_MAX, STRETCH_MAX = 1.5, 0.5  # rad and ln p.u.: a Newton step is cut there
-PATIENT_TURN, PATIENT_STRETCH, PATIENT_ITERATIONS = 0.2, 0.05, 80
+NAMES = {(8, True): "newton-8", (8, False): "newton-8-double", (1, False): "newton-1"}
+# A solution with a lower voltage is hardly one that a grid is operated at: others are tried first.
+LOWEST = 0.5  # p.u.
+
+
+class Pace(NamedTuple):
+    """How boldly Newton's method steps, and how soon it gives up."""
+
+    turn_max: float  # rad: a longer step is cut
+    stretch_max: float  # ln p.u.
+    patience: int  # iterations without progress
+
+
+BOLD, CAREFUL = Pace(1.5, 0.5, 4), Pace(0.2, 0.05, 8)
+CAREFUL_ITERATIONS = 80
+NEAR = 1e-2  # p.u. mismatch: float32 factors that end below it may have been in the way
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,12 +124,11 @@ def _shunt_differences(model: Model, injection: Injection) -> tuple[NDArray[np.g
     units = model.shunt_units
     if injection is model.injection or units.size == 0:
         return np.zeros(injection.batch + 1, np.int64), np.empty(0, np.int64), DOUBLE, DOUBLE
-    grid, base = model.grid, model.injection
-    g = -grid.z_share_p[units] * (injection.p[:, units] - base.p[:, units])
-    b = grid.z_share_q[units] * (injection.q[:, units] - base.q[:, units])
-    load, at = np.nonzero((g != 0) | (b != 0))
-    of = np.concatenate([[0], np.cumsum(np.bincount(load, minlength=injection.batch))])
-    return of.astype(np.int64), model.unit_at[units[at]], g[load, at], b[load, at]
+    of, unit, g, b = shunt_differences(
+        units, injection.p, injection.q, model.injection.p[0], model.injection.q[0],
+        model.unit_arrays[7], model.unit_arrays[8],
+    )  # fmt: skip
+    return of, model.unit_at[unit], g, b
 
 
 def starts(model: Model, injection: Injection, near: Floats | None = None) -> Floats:
@@ -126,7 +143,7 @@ def starts(model: Model, injection: Injection, near: Floats | None = None) -> Fl
     held = model.held_rows
     wanted = injection.v_set[:, model.holder[held]]
     now = np.hypot(near[0, held, 0], near[0, held, 1])
-    if np.allclose(wanted, now, rtol=0.0, atol=1e-12):
+    if (np.abs(wanted - now) <= 1e-12).all():
         return near
     start = np.repeat(near, injection.batch, axis=0)
     start[:, held] *= (wanted / now)[:, :, None]
@@ -134,8 +151,16 @@ def starts(model: Model, injection: Injection, near: Floats | None = None) -> Fl
 
 
 def by_row(model: Model, v: Complexes) -> Floats:
-    """[1, n_node, 2] solved voltages [n_node] by row, with start values where a node is dead."""
-    rows = v[model.pattern.node]
+    """[1, n_node, 2] solved voltages [n_node] by row: the start for states near that one.
+
+    An empty second busbar gets the voltage of its sibling: DC angles there, beside AC angles
+    everywhere else, led Newton's method astray on case300. Other dead nodes get start values.
+    """
+    split = np.flatnonzero(model.second_node >= 0)
+    second = model.second_node[split]
+    near = v.copy()
+    near[second] = np.where(np.isnan(v[second]), v[split], v[second])
+    rows = near[model.pattern.node]
     if np.isnan(rows).any():
         rows = np.where(np.isnan(rows), start_voltage(model, model.injection)[0], rows)
     return np.stack([rows.real, rows.imag], axis=-1)[None]
@@ -173,16 +198,16 @@ def solve(
             np.full(batch, np.inf),
         )
     power, current = load_rows(model, injection)
-    everyone = np.arange(batch) if order is None else order
+    lanes = LANES if batch > 1 else ONE_LANE
 
-    def attempt(which: Ints, begin: Floats, lanes: tuple[int, ...], turn: float, stretch: float,
-                iterations: int) -> None:  # fmt: skip
-        settings = (options.tolerance, iterations, turn, stretch)
+    def attempt(which: Ints, begin: Floats, like: Like, pace: Pace, iterations: int,
+                lowest: float = LOWEST) -> Ints:  # fmt: skip
+        """Try some states; returns those that remain."""
+        settings = (options.tolerance, iterations, *pace, lowest)
         chosen = states.load_of if begin.shape[0] > 1 else states.all_one
         if begin is start and start_of is not None:
             chosen = start_of
         lists = (*states.lists, states.load_of, chosen)
-        like = SINGLE if len(lanes) > 1 else DOUBLE
 
         def run(part: Ints) -> None:
             newton(
@@ -190,18 +215,23 @@ def solve(
                 current, lists, begin, part, settings, out,
             )  # fmt: skip
 
-        with announced(f"newton-{len(lanes)}"):
+        with announced(NAMES[len(lanes), like is SINGLE]):
             in_threads(run, which, options.threads, len(lanes))
+        return which[out[1][which] < 0]
 
-    lanes = LANES if batch > 1 else ONE_LANE
-    attempt(everyone, start, lanes, TURN_MAX, STRETCH_MAX, options.max_iteration)
-    left = everyone[out[1][everyone] < 0]
-    if left.size and len(lanes) > 1:
-        attempt(left, start, ONE_LANE, TURN_MAX, STRETCH_MAX, options.max_iteration)
-        left = left[out[1][left] < 0]
-    if left.size:
+    left = np.arange(batch) if order is None else order
+    low = np.empty(0, np.int64)
+    for like in (SINGLE, DOUBLE)[batch == 1 :]:
+        if like is DOUBLE and batch > 1:  # where the factors broke, or were not good enough
+            left = left[~(out[2][left] > NEAR)]
+        left = attempt(left, start, like, BOLD, options.max_iteration)
+        if not left.size:
+            break
+        low = np.union1d(low, left[out[1][left] == -2])
         scratch = _from_scratch(model, states, injection, left)
-        attempt(left, scratch, ONE_LANE, PATIENT_TURN, PATIENT_STRETCH, PATIENT_ITERATIONS)
+        left = attempt(left, scratch, like, CAREFUL, CAREFUL_ITERATIONS)
+    if left.size and low.size:
+        attempt(np.intersect1d(low, left), start, DOUBLE, BOLD, options.max_iteration, 0.0)
     return finish(model, states, out)
 
 
