@@ -93,8 +93,15 @@ def _measures(case: str, asked: Sequence[str], settings: dict[str, Any]) -> bool
     return "memory" in asked or case in settings["memory"]["cases"]
 
 
-def run(todo: Sequence[Job], report: Report = lambda _: None) -> list[Row]:
-    """All rows of some jobs; tasks that measure memory get a process each."""
+def run(
+    todo: Sequence[Job],
+    report: Report = lambda _: None,
+    keep: Callable[[list[Row]], None] = lambda _: None,
+) -> list[Row]:
+    """All rows of some jobs; tasks that measure memory get a process each.
+
+    ``keep`` gets the rows so far after every job, so that a run that is cut short loses one.
+    """
     rows: list[Row] = []
     for job in todo:
         timed = tuple(t for t in job.tasks if t != "memory")
@@ -105,6 +112,7 @@ def run(todo: Sequence[Job], report: Report = lambda _: None) -> list[Row]:
                 if contender in job.contenders:
                     alone = _with(job, tasks=("memory",), contenders=(contender,))
                     rows += _run_job(alone, report)
+        keep(rows)
     return rows
 
 

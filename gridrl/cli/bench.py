@@ -60,9 +60,9 @@ def bench(
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
-    made = _run(suite, case or [], task or [], contender or [], quick)
+    made = _run(suite, case or [], task or [], contender or [], quick, out)
     if out is not None:
-        _write(out, suite, made)
+        console(stderr=True).print(f"Results: {out / suite}.json and .md")
     if as_json:
         print_json(made)
     else:
@@ -70,15 +70,25 @@ def bench(
 
 
 def _run(
-    suite: str, cases: list[str], tasks: list[str], contenders: list[str], quick: bool
-) -> dict[str, Any]:
+    suite: str, cases: list[str], tasks: list[str], contenders: list[str], quick: bool,
+    out: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run the jobs; the files in ``out`` grow with every grid."""
     from gridrl.bench import powerflow
     from gridrl.bench.document import document
 
     todo = powerflow.jobs(cases, tasks, contenders, quick=quick)
     err = console(stderr=True)
-    rows = powerflow.run(todo, lambda text: err.print(text, style="dim"))
-    return document(suite, rows, seed=todo[0].seed, note="quick" if quick else "")
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        if out is not None:
+            _write(out, suite, document(suite, rows, seed=todo[0].seed, note="cut short"))
+
+    rows = powerflow.run(todo, lambda text: err.print(text, style="dim"), keep)
+    made = document(suite, rows, seed=todo[0].seed, note="quick" if quick else "")
+    if out is not None:
+        _write(out, suite, made)
+    return made
 
 
 def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
@@ -87,7 +97,6 @@ def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
 
     write(folder / f"{suite}.json", made)
     (folder / f"{suite}.md").write_text(tables(made), encoding="utf-8")
-    console(stderr=True).print(f"Results: {folder / suite}.json and .md")
 
 
 def _render(suite: str) -> None:
