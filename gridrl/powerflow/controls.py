@@ -54,11 +54,12 @@ def solve_with_controls(
     pins = np.zeros(solved.v.shape, np.int8)
     shared = np.zeros(states.batch)
     for turn in range(ROUNDS):
-        held = _held(model, states, injection, solved)
+        held = held_nodes(model, states, injection, solved)
         moved = np.zeros(states.batch, np.bool_)
         if options.enforce_q_limits:
             restoring = options.restore_voltage and turn < GIVE_UP_RESTORING
-            pins, moved = _pin(held, pins, np.abs(solved.v), options.tolerance, restoring)
+            new = _pin(held, pins, np.abs(solved.v), options.tolerance, restoring)
+            pins, moved = new, (new != pins).any(axis=1)
         if options.distributed_slack:
             further = _imbalance(model, states, injection, solved, held, shared)
             moved |= np.abs(further) > options.tolerance
@@ -67,8 +68,9 @@ def solve_with_controls(
         if again.size == 0:
             break
         changed = _with_controls(model, states, held, pins, shared)
-        solved = _solve_again(model, changed, injection, solved, again, options)
-    return solved
+        wanted = np.where((held.mode == HOLDS) & (pins == 0), held.v_held, np.nan)
+        solved = _solve_again(model, changed, injection, solved, wanted, again, options)
+    return replace(solved, pins=pins)
 
 
 def _check_slack(model: Model) -> None:
@@ -88,7 +90,7 @@ def _check_slack(model: Model) -> None:
         )
 
 
-def _held(model: Model, states: States, injection: Injection, solved: Solved) -> Held:
+def held_nodes(model: Model, states: States, injection: Injection, solved: Solved) -> Held:
     batch, n_node = solved.v.shape
     shape = (batch, model.grid.n_branch)
     drawn = np.zeros((batch, n_node), np.complex128)
@@ -120,8 +122,8 @@ def _held(model: Model, states: States, injection: Injection, solved: Solved) ->
 
 def _pin(
     held: Held, pins: NDArray[np.int8], v: Floats, tolerance: float, restoring: bool
-) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Nodes at a reactive limit after this round (1 upper, -1 lower), and the states that moved."""
+) -> NDArray[np.int8]:
+    """Nodes at a reactive limit after this round: 1 upper, -1 lower."""
     slack = 10 * tolerance
     free = (held.mode == HOLDS) & (pins == 0)
     new = pins.copy()
@@ -130,7 +132,7 @@ def _pin(
     if restoring:
         new[(pins == 1) & (v > held.v_held + slack)] = 0
         new[(pins == -1) & (v < held.v_held - slack)] = 0
-    return new, (new != pins).any(axis=1)
+    return new
 
 
 def _imbalance(
@@ -209,11 +211,17 @@ def _append(
 
 
 def _solve_again(
-    model: Model, states: States, injection: Injection, before: Solved, again: Ints,
-    options: FlowOptions,
+    model: Model, states: States, injection: Injection, before: Solved, wanted: Floats,
+    again: Ints, options: FlowOptions,
 ) -> Solved:  # fmt: skip
-    """Solve the states in ``again`` from where they stand; keep the others."""
-    v = before.v[:, model.pattern.node]
+    """Solve the states in ``again`` from where they stand; keep the others.
+
+    ``wanted`` [B, n_node] are the voltages to hold, NaN where none: a node that takes its voltage
+    back stands at another one.
+    """
+    size = np.abs(before.v)
+    v = before.v * np.where(np.isnan(wanted) | (size == 0), 1.0, wanted / size)
+    v = v[:, model.pattern.node]
     v = np.where(np.isnan(v), 1.0, v)
     start = np.stack([v.real, v.imag], axis=-1)
     after = solve(model, states, injection, start, options, again, np.arange(states.batch))

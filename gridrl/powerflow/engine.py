@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridrl.case import Case
 from gridrl.errors import GridError, offending
-from gridrl.grid import Floats, Injection, Ints, Topology
+from gridrl.grid import Complexes, Floats, Injection, Ints, Topology
 from gridrl.jit import announced
 from gridrl.powerflow.controls import solve_with_controls
 from gridrl.powerflow.kernels_flow import branch_flows
 from gridrl.powerflow.kernels_once import newton_once
+from gridrl.powerflow.limited import Reactive, limited_base
 from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.nearby import SolvedBase, solve_nearby, solved_base
 from gridrl.powerflow.options import FlowOptions
@@ -51,6 +53,7 @@ class Engine:
     base_states: States  # the case's own state, batch of one
     base: Solved
     nearby: SolvedBase | None  # None where the case itself has no solution
+    reactive: Reactive | None  # what `nearby` holds for, where reactive limits are enforced
 
     def solve(
         self,
@@ -80,7 +83,8 @@ class Engine:
             if self.model.steady:
                 states.cut[:] = self.base_states.cut[0]
                 states.lost[:] = self._lost(injection)[load_of]
-            if batch >= NEARBY_FROM and self.nearby is not None and not self._controls:
+            fits = self.reactive is None or self.reactive.fits(injection)
+            if batch >= NEARBY_FROM and self.nearby is not None and fits:
                 return states, self._near(states, injection, sequence)
         start = self.start(injection)
         return states, solve_with_controls(self.model, states, injection, start, self.options)
@@ -115,14 +119,10 @@ class Engine:
             solved,
         )
 
-    @property
-    def _controls(self) -> bool:
-        return self.options.enforce_q_limits or self.options.distributed_slack
-
     @cached_property
     def _once_arrays(self) -> tuple[object, ...] | None:
         """What `newton_once` takes besides an injection, where it can be used at all."""
-        if self.nearby is None:
+        if self.nearby is None or self.reactive is not None:
             return None
         model, states, base = self.model, self.base_states, self.case.injection
         return (
@@ -186,26 +186,41 @@ class Engine:
     def _near(self, states: States, injection: Injection, sequence: bool) -> Solved:
         """Solve on the base factors, then what is left by Newton's method."""
         assert self.nearby is not None
-        batch, model = states.batch, self.model
+        batch, model, near = states.batch, self.model, self.nearby
         out = (
             np.empty((batch, model.n_node), np.complex128),
             np.full(batch, -1, np.int32),
             np.full(batch, np.inf),
         )
         outage = np.full(batch, -1, np.int64)
-        start = self.start(injection)
+        given = injection if self.reactive is None else self.reactive.given(injection)
+        start = starts(near.model, injection, near.v)
 
         def run(part: Ints) -> None:
             solve_nearby(
-                self.nearby, states, injection, outage, start, part,  # type: ignore[arg-type]
-                self.options.tolerance, keep=out, carry=sequence,
+                near, states, given, outage, start, part, self.options.tolerance, keep=out,
+                carry=sequence,
             )  # fmt: skip
 
         in_threads(run, np.arange(batch), self.options.threads, 8)
         left = np.flatnonzero(out[1] < 0)
-        if left.size:
+        if left.size and self.reactive is None:
             solve(model, states, injection, start, self.options, left, out=out)
+        elif left.size:
+            self._with_controls(injection, left, out)
         return finish(model, states, out)
+
+    def _with_controls(
+        self, injection: Injection, which: Ints, out: tuple[Complexes, NDArray[np.int32], Floats]
+    ) -> None:
+        """Solve some injections in full rounds, into their rows of ``out``."""
+        part = Injection(p=injection.p[which], q=injection.q[which], v_set=injection.v_set[which])
+        states = make_states(self.model, no_changes(which.size), part, np.arange(which.size))
+        start = self.start(part)
+        solved = solve_with_controls(self.model, states, part, start, self.options)
+        out[0][which], out[1][which], out[2][which] = (
+            solved.v, solved.iterations, solved.mismatch,
+        )  # fmt: skip
 
 
 def prepare(case: Case, *, split: Ints | None = None, options: FlowOptions = DEFAULT) -> Engine:
@@ -222,12 +237,16 @@ def prepare(case: Case, *, split: Ints | None = None, options: FlowOptions = DEF
     base = solve_with_controls(
         model, states, case.injection, starts(model, case.injection), options
     )
-    controls = options.enforce_q_limits or options.distributed_slack
-    usable = base.iterations[0] >= 0 and model.steady and not controls
-    nearby = solved_base(model, base.v[0]) if usable else None
+    nearby, reactive = None, None
+    if base.iterations[0] >= 0 and model.steady and not options.distributed_slack:
+        if options.enforce_q_limits:
+            nearby, reactive = limited_base(model, states, base, options.tolerance)
+        else:
+            nearby = solved_base(model, base.v[0])
     return Engine(
-        case=case, model=model, options=options, base_states=states, base=base, nearby=nearby
-    )
+        case=case, model=model, options=options, base_states=states, base=base, nearby=nearby,
+        reactive=reactive,
+    )  # fmt: skip
 
 
 def repeated(topology: Topology, batch: int) -> Topology:

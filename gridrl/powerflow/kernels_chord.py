@@ -20,7 +20,7 @@ from gridrl.powerflow.kernels_group import (
     open_lane_rows,
     reject_low,
 )
-from gridrl.powerflow.kernels_limits import check_group
+from gridrl.powerflow.kernels_limits import check_group, reject_reactive
 from gridrl.powerflow.kernels_newton import turn_voltage
 from gridrl.powerflow.kernels_outage import (
     compensate,
@@ -164,7 +164,7 @@ def anderson_step(lanes, kind, v, f, f_before, step, k, work):
 @kernel
 def chord(
     lanes, pattern, tree, node, base, factors, base_v, s_node, s_current, states, outage, ends, y,
-    v_start, order, settings, limits, out,
+    v_start, order, settings, reactive, limits, out,
 ):  # fmt: skip
     """Solve the states named by ``order``: each the base state, its injection, one outage at most.
 
@@ -178,6 +178,7 @@ def chord(
     settings : (tolerance, max_iteration, carry, patience, lowest)
         With ``carry``, a lane starts each state from its previous one (time series) and the
         states of ``order`` are dealt to lanes in contiguous runs.
+    reactive : see `gridrl.powerflow.kernels_limits.reject_reactive`
     limits, out : see `gridrl.powerflow.kernels_limits.check_group`
         ``out`` begins with (v complex128[B or 0, n_node], iterations int32[B], worst float64[B]).
     """
@@ -226,6 +227,7 @@ def chord(
             lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_path, paths, f, b,
             core, settings, worst, count,
         )  # fmt: skip
+        reject_reactive(lanes, pattern, base, slot, row_data, s, s1, v, reactive, count)
         close_lane_rows(opened, rows_open, slot)
         reject_low(lanes, n, v, settings[4], count)
         check_group(lanes, group, count, outage, ends, y, v, limits, out)

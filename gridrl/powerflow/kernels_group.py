@@ -229,6 +229,24 @@ def _own_current(lanes, i, at, y_ptr, y_idx, row_data, vr, vi, v):
 
 
 @inlined
+def reactive_mismatch(lanes, pattern, base, slot, row_data, s, s1, v, i):
+    """Reactive mismatch of row ``i``, whether or not its voltage is held."""
+    n_lane = len(lanes)
+    vr, vi = load(lanes, v, 2 * i * n_lane), load(lanes, v, (2 * i + 1) * n_lane)
+    if slot[i] < 0:
+        ir, jr, ii, ji = _common_current(lanes, i, pattern[0], pattern[1], base, vr, vi, v)
+    else:
+        ir, jr, ii, ji = _own_current(
+            lanes, i, slot[i], pattern[0], pattern[1], row_data, vr, vi, v
+        )
+    dq = load(lanes, s, (2 * i + 1) * n_lane) - (vi * (ir - jr) - vr * (ii + ji))
+    if s1.size > 0:
+        magnitude = root(lanes, v, vr * vr + vi * vi)
+        dq = fma(load(lanes, s1, (2 * i + 1) * n_lane), magnitude, dq)
+    return dq
+
+
+@inlined
 def root(lanes, like, x):
     """Square root by lanes, through scalars: only constant-current loads need it."""
     scratch = np.empty(len(lanes), like.dtype)

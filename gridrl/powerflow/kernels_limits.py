@@ -19,6 +19,7 @@ Tuples passed to both kernels::
 import numpy as np
 
 from gridrl.jit import inlined, kernel
+from gridrl.powerflow.kernels_group import reactive_mismatch
 from gridrl.sparse.lanes import any_of, choose, fma, greater, larger, load, splat, store
 
 
@@ -73,6 +74,34 @@ def check_group(lanes, group, count, outage, ends, y, v, limits, out):
         loading[group[lane]] = np.sqrt(max(best[lane], 0.0))
         branch[group[lane]] = np.int64(where[lane])
     _check_voltages(lanes, group, count, v, limits[4:], out)
+
+
+@kernel
+def reject_reactive(lanes, pattern, base, slot, row_data, s, s1, v, reactive, count):
+    """Solved lanes whose units leave their reactive limits, or could leave them, become -3.
+
+    ``reactive`` is (row, q_low, q_high, limited_row, v2_low, v2_high): rows that units hold and
+    what these may bring in p.u.; rows of units at a limit and the squared voltages between which
+    the limit binds. The injection ``s`` has no reactive power of units that hold a voltage.
+    """
+    row, q_low, q_high, limited_row, v2_low, v2_high = reactive
+    n_lane = len(lanes)
+    out = np.zeros(n_lane, np.bool_)
+    value = np.empty(n_lane)
+    for e in range(row.size):
+        store(lanes, value, 0, -reactive_mismatch(lanes, pattern, base, slot, row_data, s, s1, v,
+                                                  row[e]))  # fmt: skip
+        for lane in range(n_lane):
+            out[lane] = out[lane] or not q_low[e] <= value[lane] <= q_high[e]
+    for e in range(limited_row.size):
+        i = limited_row[e]
+        vr, vi = load(lanes, v, 2 * i * n_lane), load(lanes, v, (2 * i + 1) * n_lane)
+        store(lanes, value, 0, fma(vr, vr, vi * vi))
+        for lane in range(n_lane):
+            out[lane] = out[lane] or not v2_low[e] <= value[lane] <= v2_high[e]
+    for lane in range(n_lane):
+        if count[lane] >= 0 and out[lane]:
+            count[lane] = -3
 
 
 @inlined

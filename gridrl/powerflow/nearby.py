@@ -18,6 +18,7 @@ from gridrl.powerflow.model import Model, load_rows
 from gridrl.powerflow.solve import LANES, LOWEST, States, by_row
 
 ITERATIONS, PATIENCE = 25, 4
+NO_LIMITS = (*(np.empty(0, np.int64), np.empty(0), np.empty(0)) * 2,)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +29,7 @@ class SolvedBase:
     v: Floats  # [1, n_node, 2] by row
     factors: tuple[NDArray[np.float32], ...]
     ends: tuple[Ints, Ints]  # rows of both ends of every branch
+    reactive: tuple[object, ...] = NO_LIMITS  # see `gridrl.powerflow.limited.Reactive`
 
 
 def solved_base(model: Model, v: Complexes) -> SolvedBase:
@@ -75,6 +77,6 @@ def solve_nearby(
             LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
             model.pattern.node, model.base_arrays, base.factors, base.v[0], power, current, lists,
             outage, base.ends, model.y, start, order,
-            (tolerance, ITERATIONS, carry, PATIENCE, LOWEST),
+            (tolerance, ITERATIONS, carry, PATIENCE, LOWEST), base.reactive,
             limit_arrays, (*keep, *finding_arrays),
         )  # fmt: skip

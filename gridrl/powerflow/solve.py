@@ -79,6 +79,8 @@ class Solved:
     status: NDArray[np.int8]  # [B] FlowStatus
     iterations: NDArray[np.int32]  # [B] -1 where diverged
     mismatch: Floats  # [B] p.u., the largest of each state
+    # [B, n_node] 1 (-1) where units stand at their upper (lower) reactive limit; None: not enforced
+    pins: NDArray[np.int8] | None = None
 
 
 def no_changes(batch: int) -> Changes:

@@ -105,7 +105,7 @@ def security(
         base_dead_row=engine.base_states.dead_row,
         infeed=np.array([kind not in DEMAND_KINDS for kind in case.grid.unit_kind], np.bool_),
     )  # fmt: skip
-    plain = _plain(model, outage, options)
+    plain = _plain(model, outage) if engine.nearby else np.zeros(n, np.bool_)
     report = _Counter(n, progress)
     nearby = _by_flow(base, outage, np.flatnonzero(plain))
     _in_parts(_nearby_part, sweep, outage, nearby, NEARBY_CHUNK, options.flow.threads, report)
@@ -159,10 +159,8 @@ def _filtered(of: Ints, items: Ints, keep: Bools) -> tuple[Ints, Ints]:
     return total[of].astype(np.int64), items[keep]
 
 
-def _plain(model: Model, outage: Ints, options: SecurityOptions) -> Bools:
+def _plain(model: Model, outage: Ints) -> Bools:
     """Contingencies that the base factors can carry: one branch, closed at both ends, no cut."""
-    if options.flow.enforce_q_limits or options.flow.distributed_slack or not model.steady:
-        return np.zeros(outage.size, np.bool_)
     end_f, end_t = model.branch_ends
     at = model.unit_at
     sources = np.unique(at[model.grid.is_reference & (at >= 0)])
@@ -212,9 +210,8 @@ def _part_of(changes: Changes, which: Ints) -> Changes:
 
 
 def _nearby_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
-    model = sweep.model
     assert sweep.base is not None
-    injection = model.injection
+    model, injection = sweep.model, sweep.base.model.injection
     size = which.size
     changes = _part_of(sweep.changes, which)
     states = make_states(
@@ -225,7 +222,7 @@ def _nearby_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
         found = Findings.room(size, room)
         iterations = np.full(size, -1, np.int32)
         solve_nearby(
-            sweep.base, states, injection, outage[which], sweep.start, np.arange(size),
+            sweep.base, states, injection, outage[which], sweep.base.v, np.arange(size),
             sweep.options.flow.tolerance,
             keep=(np.empty((0, 0), np.complex128), iterations, np.empty(size)),
             limits=sweep.limits, findings=found,
