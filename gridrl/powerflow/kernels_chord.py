@@ -212,7 +212,7 @@ def chord(
             v_hold[:] = v
         load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
         if carry and g > 0:
-            _carry_over(n_lane, base[4], v_hold, v)
+            _carry_over(count, base[4], v_hold, v)
         n_path = outage_paths(lanes, rows_f, rows_t, g, tree[0], base[4], mark, paths)
         if n_path > 0:
             if f.size < 8 * n_path * n_lane:
@@ -259,12 +259,13 @@ def _iterate(lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_p
 
 
 @kernel
-def _carry_over(n_lane, kind, before, v):
-    """Keep the voltages of the lane's previous state, with the magnitudes held now."""
+def _carry_over(count, kind, before, v):
+    """Keep the voltages of the lane's previous state, if solved, with the magnitudes held now."""
+    n_lane = count.size
     for i in range(kind.size):
         for lane in range(n_lane):
             re, im = before[2 * i * n_lane + lane], before[(2 * i + 1) * n_lane + lane]
-            if kind[i] == 2 or np.isnan(re):
+            if kind[i] == 2 or count[lane] < 0:
                 continue
             if kind[i] == 1:
                 now = np.hypot(v[2 * i * n_lane + lane], v[(2 * i + 1) * n_lane + lane])
