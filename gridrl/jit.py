@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,12 +90,13 @@ def is_warm(what: str) -> bool:
     return folder is not None and (folder / f"{what}.done").exists()
 
 
-@contextmanager
-def announced(what: str) -> Iterator[None]:
+def announced(what: str) -> AbstractContextManager[None]:
     """Say that the kernels called ``what`` are being compiled if this CPU never ran them."""
-    if what in _seen:
-        yield
-        return
+    return _QUIET if what in _seen else _announcing(what)
+
+
+@contextmanager
+def _announcing(what: str) -> Iterator[None]:
     warm = is_warm(what)
     if not warm and _announce:
         print(
@@ -117,3 +118,4 @@ def announced(what: str) -> Iterator[None]:
 
 
 _seen: set[str] = set()
+_QUIET = nullcontext()
