@@ -239,10 +239,11 @@ def prepare(case: Case, *, split: Ints | None = None, options: FlowOptions = DEF
     )
     nearby, reactive = None, None
     if base.iterations[0] >= 0 and model.steady and not options.distributed_slack:
-        if options.enforce_q_limits:
-            nearby, reactive = limited_base(model, states, base, options.tolerance)
-        else:
+        if not options.enforce_q_limits:
             nearby = solved_base(model, base.v[0])
+        elif options.restore_voltage or base.pins is None or not base.pins.any():
+            # Without restoring, the way to a solution decides which one it is: no short cut.
+            nearby, reactive = limited_base(model, states, base, options.tolerance)
     return Engine(
         case=case, model=model, options=options, base_states=states, base=base, nearby=nearby,
         reactive=reactive,

@@ -27,7 +27,7 @@ class FlowOptions:
     tolerance: float = 1e-8  # p.u., largest power mismatch of a solved state
     max_iteration: int = 20  # of each attempt; a stubborn state gets several
     enforce_q_limits: bool = False  # a generator at its limit gives up its voltage
-    restore_voltage: bool = True  # ... and takes it back where the limit no longer binds
+    restore_voltage: bool = False  # ... and takes it back where that no longer binds
     distributed_slack: bool = False  # share the imbalance of P by slack weight
     # An island without a reference is "dead" (pandapower's convention), or its largest "generator"
     # that controls voltage takes over angle and balance, where there is one.

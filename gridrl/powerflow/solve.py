@@ -27,6 +27,7 @@ Lists = tuple[NDArray[np.generic], ...]
 
 LANES = (0,) * 8
 ONE_LANE = (0,)
+FEW = 2  # states up to which lanes cost more than one after the other
 Like = NDArray[np.float32] | NDArray[np.float64]
 SINGLE = np.empty(0, np.float32)
 DOUBLE = np.empty(0, np.float64)
@@ -200,11 +201,11 @@ def solve(
             np.full(batch, np.inf),
         )
     power, current = load_rows(model, injection)
-    lanes = LANES if batch > 1 else ONE_LANE
 
     def attempt(which: Ints, begin: Floats, like: Like, pace: Pace, iterations: int,
                 lowest: float = LOWEST) -> Ints:  # fmt: skip
         """Try some states; returns those that remain."""
+        lanes, like = (LANES, like) if which.size > FEW else (ONE_LANE, DOUBLE)
         settings = (options.tolerance, iterations, *pace, lowest)
         chosen = states.load_of if begin.shape[0] > 1 else states.all_one
         if begin is start and start_of is not None:

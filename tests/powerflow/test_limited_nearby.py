@@ -11,7 +11,7 @@ from gridrl.powerflow.engine import prepare
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.result import SecurityOptions
 
-LIMITED = FlowOptions(enforce_q_limits=True)
+LIMITED = FlowOptions(enforce_q_limits=True, restore_voltage=True)
 ATOL = 1e-6  # p.u., both stop below a mismatch of 1e-8; seen 6e-8 on case1354pegase
 
 
