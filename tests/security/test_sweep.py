@@ -61,7 +61,8 @@ def served(net):
 def highest_loading(net):
     values = [net[f"res_{t}"].loading_percent.to_numpy() for t in LOADING if len(net[t])]
     every = np.concatenate(values)
-    return np.nanmax(every[np.isfinite(every)])
+    # case300 without trafo:119: the reference stands alone, and pandapower has NaN everywhere
+    return every[np.isfinite(every)].max(initial=0.0)
 
 
 @pytest.mark.parametrize("name", ("case14", "case57", "case118"))
