@@ -24,9 +24,7 @@ from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import (
     BOLD,
-    DOUBLE,
     LOWEST,
-    ONE_LANE,
     Solved,
     States,
     by_row,
@@ -124,14 +122,13 @@ class Engine:
         """What `newton_once` takes besides an injection, where it can be used at all."""
         if self.nearby is None or self.reactive is not None:
             return None
-        model, states, base = self.model, self.base_states, self.case.injection
+        model, base = self.model, self.case.injection
         return (
-            ONE_LANE, DOUBLE, (model.pattern_arrays, model.pattern.node, model.base_arrays),
-            self.nearby.v, (
+            (model.pattern_arrays, model.pattern.node, model.base_arrays),
+            tuple(part.astype(np.float64) for part in self.nearby.factors), self.nearby.v[0], (
                 model.unit_at, model.power_parts, model.held_rows, model.holder, model.shunt_units,
                 np.array(base.p[0]), np.array(base.q[0]), model.has_current_part,
-            ), (*states.lists, states.load_of, states.all_one),
-            (self.options.tolerance, self.options.max_iteration, *BOLD, LOWEST),
+            ), (self.options.tolerance, self.options.max_iteration, *BOLD, LOWEST),
         )  # fmt: skip
 
     def _once(self, injection: Injection) -> tuple[States, Solved] | None:
