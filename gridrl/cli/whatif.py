@@ -16,6 +16,7 @@ from gridrl.cli.common import (
     console,
     print_json,
 )
+from gridrl.cli.whatif_flags import Names, edits_of_flags
 
 if TYPE_CHECKING:
     from gridrl.whatif import Store, Study, StudyResult
@@ -29,7 +30,6 @@ app = typer.Typer(
 
 _OUT = (".html", ".json", ".csv", ".parquet")
 _INTERRUPTED = 130  # as a shell says it
-Names = list[str] | None
 
 StoreOption = Annotated[
     str | None,
@@ -101,7 +101,7 @@ def run(
     """Solve a base case and its variants with all their outages; compare, and keep the results."""
     if report is not None:
         _check_out(report)
-    flags = _edits_of_flags(opened, closed, outage, scale_load, scale_generation, edit)
+    flags = edits_of_flags(opened, closed, outage, scale_load, scale_generation, edit)
     if source.lower().endswith(".toml"):
         study = _study_of_file(Path(source), flags)
     else:
@@ -125,39 +125,6 @@ def run(
         _finish(result, report, top, as_json)
     if fail_on_violation and _violated(result):
         raise typer.Exit(1)
-
-
-def _edits_of_flags(
-    opened: Names, closed: Names, outage: Names, scale_load: float | None,
-    scale_generation: float | None, edit: Names,
-) -> list[tuple[dict[str, Any], str]]:  # fmt: skip
-    """Edits as tables with the flag that each came from, in a fixed order: the last wins nothing."""
-    found: list[tuple[dict[str, Any], str]] = []
-    for verb, factor in (("scale_load", scale_load), ("scale_generation", scale_generation)):
-        if factor is not None:
-            found.append(({verb: factor}, f"--{verb.replace('_', '-')}"))
-    found += [(_edit_of_text(text), f"--edit '{text[:60]}'") for text in edit or ()]
-    for verb, names in (("outage", outage), ("open", opened), ("close", closed)):
-        found += [({verb: text}, f"--{verb} {text[:60]}") for text in names or ()]
-    return found
-
-
-def _edit_of_text(text: str) -> dict[str, Any]:
-    """One edit written as in a study file, with or without its braces."""
-    import tomllib
-
-    from gridrl.errors import StudyError
-
-    inner = text.strip().removeprefix("{").removesuffix("}")
-    try:
-        table: dict[str, Any] = tomllib.loads(f"edit = {{{inner}}}")["edit"]
-    except (ValueError, RecursionError, KeyError) as broken:
-        said = str(broken).partition(" (at")[0]
-        raise StudyError(
-            f"--edit '{text[:60]}': {said}. Write it as in a study file, e.g. "
-            "--edit 'redispatch = \"gen:3\", p_mw = 120'."
-        ) from None
-    return table
 
 
 def _study_of_file(path: Path, flags: list[Any]) -> "Study":

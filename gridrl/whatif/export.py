@@ -24,6 +24,7 @@ def document(study: StudyResult, *, elements: bool = True) -> dict[str, Any]:
     """
     case = study.base.case
     rows = comparison_rows(study)
+    wanted = ELEMENTS if elements else ()
     return {
         "study": study.name,
         "case": case.source or case.grid.name,
@@ -33,8 +34,8 @@ def document(study: StudyResult, *, elements: bool = True) -> dict[str, Any]:
         "variants": [
             {**row, "edit_tables": [edit.to_dict() for edit in result.variant.edits],
              "notes": list(result.case.notes), "violations": violation_rows(result),
-             "outages": outage_rows(result), "advice": result.advice}
-            | ({name: change_rows(study.base, result, name) for name in ELEMENTS} if elements else {})
+             "outages": outage_rows(result), "advice": result.advice,
+             **{name: change_rows(study.base, result, name) for name in wanted}}
             for row, result in zip(rows, study, strict=True)
         ],
     }  # fmt: skip
