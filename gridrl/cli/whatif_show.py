@@ -67,7 +67,7 @@ def _comparison(rows: Sequence[Row], top: int) -> Any:
         insecure = "-" if outages is None else f"{row['n1_insecure']} of {outages}"
         table.add_row(
             row["variant"], _result_text(row), number(row["worst_loading_percent"]),
-            row["worst_branch"], str(row["overloads"]), str(row["voltage_violations"]),
+            row["worst_branch"], number(row["overloads"]), number(row["voltage_violations"]),
             number(row["losses_mw"]), number(row["lost_load_mw"]) if row["lost_load_mw"] else "-",
             insecure, number(row["n1_worst_loading_percent"]), row["n1_worst_branch"] or "",
             row["n1_worst_outage"] or "", style=_style(row),

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from gridrl.errors import StudyError
 from gridrl.plot import LOADING
 from gridrl.powerflow.options import FlowStatus
-from gridrl.security.result import SHED
+from gridrl.security.result import SHED, SecurityResult
 from gridrl.whatif.report_map import LOOKS, Canvas, canvas_of, css, svg
 from gridrl.whatif.results import StudyResult, VariantResult
 from gridrl.whatif.tables import change_rows, comparison_rows, outage_rows, violation_rows
@@ -193,12 +193,15 @@ def _cell(result: VariantResult, k: int) -> Row:
     if n1.status[k] in (FlowStatus.DIVERGED, FlowStatus.BLACKOUT):
         said = "no power flow" if n1.status[k] == FlowStatus.DIVERGED else "blackout"
         return {"text": "\N{MULTIPLICATION X}", "css": "failed", "title": said, "score": 1e9}
-    loading = 100.0 * float(n1.loading[k])
     marks, title = "", []
-    if n1.branch[k] >= 0 and loading == loading:
-        title.append(f"{loading:.1f} % on {grid.branch_label[int(n1.branch[k])]}")
+    loading, branch = _caused(n1, k)
+    if branch >= 0 and loading == loading:
+        title.append(f"{loading:.1f} % on {grid.branch_label[branch]}")
     if n1.overloads[k]:
         title.append(f"{n1.overloads[k]} overloads caused")
+    elif loading > 100.0:
+        title.append("overloaded before the outage, and no worse after it")
+        loading = math.nan
     if n1.voltage_violations[k]:
         marks += "v"
         title.append(f"{n1.voltage_violations[k]} voltages outside their limits")
@@ -206,9 +209,19 @@ def _cell(result: VariantResult, k: int) -> Row:
     if lost > SHED:
         marks += "\N{CIRCLED DIVISION SLASH}"
         title.append(f"{lost * grid.s_base_mva:.1f} MW cut off")
-    text = ("-" if loading != loading else f"{loading:.0f}") + (f" {marks}" if marks else "")
+    unknown = "-" if branch < 0 else "="
+    text = (unknown if loading != loading else f"{loading:.0f}") + (f" {marks}" if marks else "")
     score = (0.0 if loading != loading else loading) + 1000.0 * lost + 0.1 * len(marks)
     return {"text": text, "css": _heat_class(loading), "title": ", ".join(title), "score": score}
+
+
+def _caused(n1: SecurityResult, k: int) -> tuple[float, int]:
+    """Highest loading that an outage causes, %, and its branch; the highest at all if none."""
+    mine = (n1.violation_of == k) & (n1.violation_branch >= 0)
+    if not mine.any():
+        return 100.0 * float(n1.loading[k]), int(n1.branch[k])
+    worst = np.flatnonzero(mine)[int(np.argmax(n1.violation_value[mine]))]
+    return 100.0 * float(n1.violation_value[worst]), int(n1.violation_branch[worst])
 
 
 def _heat_class(percent: Any) -> str:

@@ -110,10 +110,9 @@ def svg(canvas: Canvas, result: VariantResult) -> str:
     each = grid.n_branch <= _EACH
     order = np.argsort(-np.nan_to_num(loading, nan=-1.0), kind="stable")
     numbered = [int(k) for k in order[:_N_NUMBERED] if loading[k] > LOADING[1].upto]
-    parts = [
-        f'<svg class="map" viewBox="0 0 {WIDTH:.0f} {canvas.height:.0f}" role="img" '
-        f'aria-label="{escape(_headline(result, loading))}">'
-    ]
+    size = f'viewBox="0 0 {WIDTH:.0f} {canvas.height:.0f}"'
+    label = escape(_headline(result, loading))
+    parts = [f'<svg class="map" {size} role="img" aria-label="{label}">']
     for kind in (OUT, UNRATED, DEAD, *range(len(LOADING))):  # the worst are drawn last, on top
         which = np.flatnonzero(look == kind)
         extra = LOADING[kind].widen if kind < len(LOADING) else 1.0
@@ -171,8 +170,10 @@ def _nodes(canvas: Canvas, result: VariantResult) -> list[str]:
         if low or high:
             title += ", below its limit" if low else ", above its limit"
             r = radius + 2.5 if low else -(radius + 2.5)
-            shape = f'<path class="bus limit" d="M{x - r:.1f} {y - r:.1f}h{2 * r:.1f}L{x:.1f} {y + r:.1f}z">'
-            parts.append(f"{shape}<title>{escape(title)}</title></path>")
+            shape = f"M{x - r:.1f} {y - r:.1f}h{2 * r:.1f}L{x:.1f} {y + r:.1f}z"
+            parts.append(
+                f'<path class="bus limit" d="{shape}"><title>{escape(title)}</title></path>'
+            )
         else:
             if v != v:
                 css_class += " dark"
