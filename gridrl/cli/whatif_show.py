@@ -38,8 +38,8 @@ def show_study(study: "StudyResult", top: int) -> None:
     rows = study.comparison()
     out = console()
     case = study.base.case
-    out.print(f"{study.name}: {len(rows) - 1} variants of {case.source or case.grid.name}",
-              style="bold")  # fmt: skip
+    count = f"{len(rows) - 1} variant{'' if len(rows) == 2 else 's'}"
+    out.print(f"{study.name}: {count} of {case.source or case.grid.name}", style="bold")
     for note in case.notes:
         out.print(f"Note: {note}", style="yellow")
     loadings = [row["worst_loading_percent"] for row in rows]
@@ -55,20 +55,20 @@ def show_study(study: "StudyResult", top: int) -> None:
 
 
 def _comparison(rows: Sequence[Row], top: int) -> Any:
-    numbers = ("loading %", "over", "volt", "losses MW", "lost MW", "insecure", "worst N-1 %")
     table = new_table(
-        "Variants before any outage, and under their outages",
-        *("variant", "result", "loading %", "on", "over", "volt", "losses MW", "lost MW"),
-        *("insecure", "worst N-1 %", "on", "after"),
-        right=numbers,
+        "Variants: highest loading before any outage | under single outages",
+        *("variant", "result", "worst %", "on", "over", "volt", "lost MW"),
+        *("insecure", "N-1 %", "on", "after"),
+        right=("worst %", "over", "volt", "lost MW", "insecure", "N-1 %"),
     )
+    table.columns[0].min_width = min(24, max(len(row["variant"]) for row in rows))
     for row in rows[:top]:
         outages = row["n1_outages"]
         insecure = "-" if outages is None else f"{row['n1_insecure']} of {outages}"
         table.add_row(
             row["variant"], _result_text(row), number(row["worst_loading_percent"]),
             row["worst_branch"], number(row["overloads"]), number(row["voltage_violations"]),
-            number(row["losses_mw"]), number(row["lost_load_mw"]) if row["lost_load_mw"] else "-",
+            number(row["lost_load_mw"]) if row["lost_load_mw"] else "-",
             insecure, number(row["n1_worst_loading_percent"]), row["n1_worst_branch"] or "",
             row["n1_worst_outage"] or "", style=_style(row),
         )  # fmt: skip
@@ -163,8 +163,19 @@ def show_variant(study: "StudyResult", result: "VariantResult", top: int) -> Non
     from gridrl.whatif.tables import change_rows, outage_rows
 
     out = console()
+    from gridrl.whatif.tables import variant_row
+
     out.print(f"{study.name}, {result.name}: {result.variant}", style="bold")
-    out.print(_comparison([study.comparison()[0], *_row_of(study, result)], 2))
+    row = variant_row(study.base, result)
+    if result.solved:
+        out.print(
+            f"Load {number(row['load_mw'])} MW, losses {number(row['losses_mw'])} MW, voltage "
+            f"{number(row['v_min_pu'], 3)} to {number(row['v_max_pu'], 3)} p.u.; "
+            f"{row['busbars_changed']} substations and {row['elements_switched']} elements "
+            "switched differently than in the base."
+        )
+    beside = [] if result is study.base else [variant_row(study.base, study.base)]
+    out.print(_comparison([*beside, row], 2))
     _show_wrong(out, study, result, top)
     if result.n1 is not None:
         table = new_table(
@@ -198,12 +209,6 @@ def show_variant(study: "StudyResult", result: "VariantResult", top: int) -> Non
             number(row["loading_percent_before"]), number(row["loading_percent_after"]),
         )  # fmt: skip
     out.print(table)
-
-
-def _row_of(study: "StudyResult", result: "VariantResult") -> list[Row]:
-    from gridrl.whatif.tables import variant_row
-
-    return [] if result is study.base else [variant_row(study.base, result)]
 
 
 def show_check(number_: int, rows: Sequence[Row], top: int) -> None:
