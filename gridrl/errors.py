@@ -27,6 +27,10 @@ class CaseError(GridrlError, ValueError):
     """A case name or file cannot be read as a network."""
 
 
+class StudyError(GridrlError, ValueError):
+    """A study, or an edit in it, makes no sense, contradicts itself or cannot be read."""
+
+
 class MissingExtra(GridrlError, ImportError):
     """An optional dependency is needed; the message gives the install command."""
 

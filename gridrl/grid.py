@@ -66,6 +66,7 @@ class Grid:
     bus_substation: Ints  # [n_bus]
     bus_x: Floats  # [n_bus] horizontal position or longitude, NaN where unknown
     bus_y: Floats  # [n_bus] vertical position or latitude, NaN where unknown
+    bus_area: tuple[str, ...]  # [n_bus] zone, area or country; empty where the file states none
     # Substations
     substation_name: tuple[str, ...]  # [n_substation]
     vn_kv: Floats  # [n_substation] base voltage, phase to phase
@@ -145,7 +146,7 @@ class Grid:
 
     def _check_lengths(self) -> None:
         groups = {
-            "n_bus": ("bus_id", "bus_name", "bus_substation", "bus_x", "bus_y"),
+            "n_bus": ("bus_id", "bus_name", "bus_substation", "bus_x", "bus_y", "bus_area"),
             "n_substation": ("substation_name", "vn_kv", "v_min", "v_max", "is_star"),
             "n_element": ("element_kind", "element_id", "element_name"),
             "n_branch": (

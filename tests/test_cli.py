@@ -11,7 +11,7 @@ import pytest
 
 import gridrl
 from gridrl.case import Case
-from gridrl.cli.common import csv_cell, plain, write_rows
+from gridrl.rows import csv_cell, plain, write_rows
 
 Cli = Callable[..., Any]
 

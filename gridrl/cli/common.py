@@ -4,24 +4,23 @@ Everything a person reads goes through here, so that units, missing values and r
 alike in every table.
 """
 
-import csv
 import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from gridrl.rows import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from gridrl.case import Case
-
-Row = Mapping[str, Any]
 
 # Even lightly loaded grids have some branch above this.
 _PLACEHOLDER_PERCENT = 20.0
@@ -117,19 +116,6 @@ def number(value: Any, digits: int = 1) -> str:
     return f"{value:,.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def plain(value: Any) -> Any:
-    """The value as JSON knows it: numpy unwrapped, NaN and infinity as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout."""
     json.dump(plain(document), sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
@@ -158,53 +144,3 @@ def check_writeable(path: Path, suffixes: Sequence[str], option: str) -> None:
             path.unlink()
     except OSError as error:
         raise CaseError(f"{option} {path}: cannot be written ({error.strerror}).") from error
-
-
-# A spreadsheet runs a cell that starts with one of these as a formula.
-_FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
-
-
-def csv_cell(value: Any) -> Any:
-    """The value for a CSV cell: text that a spreadsheet would run is quoted, numbers are not."""
-    value = plain(value)
-    if isinstance(value, str) and value.startswith(_FORMULA_START):
-        return "'" + value
-    return "" if value is None else value
-
-
-def write_rows(path: Path, rows: Sequence[Row], document: Mapping[str, Any]) -> None:
-    """Write a table as .csv or .parquet, or the whole ``document`` around it as .json."""
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
-    elif suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns(rows))
-            writer.writerows([csv_cell(row.get(c)) for c in columns(rows)] for row in rows)
-    else:
-        parquet = require_pyarrow()
-        import pyarrow
-
-        table = pyarrow.table({c: [plain(row.get(c)) for row in rows] for c in columns(rows)})
-        parquet.write_table(table, path)
-
-
-def columns(rows: Iterable[Row]) -> list[str]:
-    """Every column of the rows, in order of first appearance."""
-    return list(dict.fromkeys(column for row in rows for column in row))
-
-
-def require_pyarrow() -> Any:
-    """`pyarrow.parquet`, or the sentence that says how to get it."""
-    from gridrl.errors import MissingExtra
-
-    try:
-        import pyarrow.parquet
-    except ImportError as missing:
-        raise MissingExtra(
-            "Parquet files need pyarrow: pip install 'gridrl[parquet]'. A .csv or .json file "
-            "needs nothing."
-        ) from missing
-    return pyarrow.parquet

@@ -12,7 +12,6 @@ from gridrl.cli.common import (
     JsonOption,
     OpenOption,
     QLimitsOption,
-    Row,
     ScaleOption,
     SlackOption,
     check_writeable,
@@ -23,6 +22,7 @@ from gridrl.cli.common import (
     rating_note,
     read_case,
 )
+from gridrl.rows import Row
 
 if TYPE_CHECKING:
     from gridrl.case import Case

@@ -14,7 +14,6 @@ from gridrl.cli.common import (
     JsonOption,
     OpenOption,
     QLimitsOption,
-    Row,
     ScaleOption,
     SlackOption,
     check_writeable,
@@ -24,10 +23,9 @@ from gridrl.cli.common import (
     print_json,
     rating_note,
     read_case,
-    require_pyarrow,
-    write_rows,
 )
 from gridrl.cli.flow import no_flow
+from gridrl.rows import Row, require_pyarrow, write_rows
 
 if TYPE_CHECKING:
     from gridrl.case import Case

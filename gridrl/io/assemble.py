@@ -31,6 +31,7 @@ class Buses:
     vn_kv: Floats  # [n]
     v_min: Floats  # [n] p.u., 0 where unlimited
     v_max: Floats  # [n] p.u., np.inf where unlimited
+    area: tuple[str, ...] = ()  # [n] or none at all; "" where the file states none
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -186,6 +187,7 @@ def _grid(name: str, s_base_mva: float, buses: Buses, branches: Branches, units:
         bus_substation=substation[listed],
         bus_x=np.full(listed.size, np.nan),
         bus_y=np.full(listed.size, np.nan),
+        bus_area=tuple(buses.area[k] for k in listed) if buses.area else ("",) * listed.size,
         substation_name=tuple(buses.name[k] or buses.id[k] for k in lead),
         vn_kv=buses.vn_kv[lead],
         v_min=_per_node(np.fmax, buses.v_min, substation, 0.0),

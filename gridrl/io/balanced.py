@@ -86,8 +86,8 @@ def _tables(network: Any, bus_name: dict[int, str]) -> MatpowerTables:
     bus = np.zeros((network.n_buses, 13))
     for k, row in enumerate(network.buses):
         kind = _KINDS.get(row["kind"], 0)
-        bus[k] = (row["id"], kind, 0, 0, 0, 0, 1, row["vm"], row["va"], row["base_kv"], 1,
-                  row["vmax"], row["vmin"])  # fmt: skip
+        bus[k] = (row["id"], kind, 0, 0, 0, 0, row.get("area") or 1, row["vm"],
+                  row["va"], row["base_kv"], 1, row["vmax"], row["vmin"])  # fmt: skip
     gen = np.zeros((network.n_generators, 10))
     for k, row in enumerate(network.generators):
         gen[k] = (row["bus"], row["pg"], row["qg"], row["qmax"], row["qmin"], row["vg"],
@@ -316,6 +316,7 @@ def _with_three_windings(
         vn_kv=np.concatenate([parts.buses.vn_kv, parts.buses.vn_kv[first]]),
         v_min=np.concatenate([parts.buses.v_min, np.zeros(n)]),
         v_max=np.concatenate([parts.buses.v_max, np.full(n, np.inf)]),
+        area=(*parts.buses.area, *("",) * n),
     )
     rows.append(ReportRow(fate=Fate.KEPT, kind="trafo3w", count=n, note=""))
     return replace(parts, buses=buses, branches=stack([parts.branches, *legs]))

@@ -88,7 +88,7 @@ def _write(target: Path, case: Case) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
         with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **_pack(case))
+            np.savez_compressed(stream, allow_pickle=False, **pack(case))
         Path(scratch).replace(target)
     except OSError:
         if scratch is not None:
@@ -99,14 +99,14 @@ def _read(target: Path) -> Case | None:
     """The stored case, or None if there is none that can be trusted."""
     try:
         with target.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            case = _unpack({key: stored[key] for key in stored.files})
+            case = unpack({key: stored[key] for key in stored.files})
             sound = str(stored["digest"]) == case.digest
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, GridrlError):
         return None
     return case if sound else None
 
 
-def _pack(case: Case) -> dict[str, Any]:
+def pack(case: Case) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     texts: dict[str, Any] = {}
     for part, kind in _PARTS.items():
@@ -121,7 +121,7 @@ def _pack(case: Case) -> dict[str, Any]:
     return arrays | {"texts": np.array(json.dumps(texts)), "digest": np.array(case.digest)}
 
 
-def _unpack(stored: dict[str, Any]) -> Case:
+def unpack(stored: dict[str, Any]) -> Case:
     texts = json.loads(str(stored["texts"]))
     parts: dict[str, Any] = {}
     for part, kind in _PARTS.items():

@@ -25,6 +25,7 @@ from gridrl.io.matpower_tables import (
     BR_STATUS,
     BR_X,
     BS,
+    BUS_AREA,
     BUS_I,
     BUS_TYPE,
     F_BUS,
@@ -136,6 +137,7 @@ def convert(tables: MatpowerTables, rows: list[ReportRow], *, name: str) -> Part
         vn_kv=vn_kv,
         v_min=tables.bus[:, VMIN],
         v_max=tables.bus[:, VMAX],
+        area=tuple(f"{a:g}" if np.isfinite(a) else "" for a in tables.bus[:, BUS_AREA]),
     )
     return Parts(buses=buses, branches=branches, units=units)
 

@@ -11,7 +11,8 @@ import numpy as np
 from gridrl.errors import CaseError, GridError, offending
 from gridrl.grid import Bools, Complexes, Floats
 
-BUS_I, BUS_TYPE, PD, QD, GS, BS, VA, BASE_KV, VMAX, VMIN = 0, 1, 2, 3, 4, 5, 8, 9, 11, 12
+BUS_I, BUS_TYPE, PD, QD, GS, BS, BUS_AREA = 0, 1, 2, 3, 4, 5, 6
+VA, BASE_KV, VMAX, VMIN = 8, 9, 11, 12
 GEN_BUS, PG, QG, QMAX, QMIN, VG, GEN_STATUS, PMAX, PMIN = 0, 1, 2, 3, 4, 5, 7, 8, 9
 F_BUS, T_BUS, BR_R, BR_X, BR_B, RATE_A, TAP, SHIFT, BR_STATUS = 0, 1, 2, 3, 4, 5, 8, 9, 10
 ANGMIN, ANGMAX = 11, 12

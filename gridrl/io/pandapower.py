@@ -120,9 +120,21 @@ def _notes(model: Model) -> tuple[str, ...]:
 
 
 def _names(frame: Any) -> list[str]:
-    if "name" not in frame:
+    return _texts(frame, "name")
+
+
+def _texts(frame: Any, column: str) -> list[str]:
+    """A column as text; whole numbers without a decimal point, empty where nothing is given."""
+    if column not in frame:
         return [""] * len(frame)
-    return ["" if text is None or text != text else str(text) for text in frame.name]
+    return [_text(value) for value in frame[column]]
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)
 
 
 def _bus_columns(model: Model) -> dict[str, Any]:
@@ -134,6 +146,7 @@ def _bus_columns(model: Model) -> dict[str, Any]:
         "bus_substation": model.substation_of(bus.index),
         "bus_x": x,
         "bus_y": y,
+        "bus_area": tuple(_texts(bus, "zone")),
     }
 
 

@@ -176,6 +176,7 @@ def _with_stars(
         vn_kv=np.concatenate([buses.vn_kv, vn_kv]),
         v_min=np.concatenate([buses.v_min, np.zeros(len(ids))]),
         v_max=np.concatenate([buses.v_max, np.full(len(ids), np.inf)]),
+        area=(*buses.area, *("",) * len(ids)),
     )
     return star, n + np.arange(len(ids), dtype=np.int64)
 

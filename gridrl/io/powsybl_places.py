@@ -102,6 +102,16 @@ class Places:
         return self.buses.vn_kv[at]
 
 
+def _countries(network: Any, levels: Frame) -> dict[str, str]:
+    """Country of every voltage level's substation, empty where the file states none."""
+    substations = Frame.read("substation", network.get_substations(all_attributes=True))
+    of = dict(zip(substations.id, substations.texts("country"), strict=True))
+    return {
+        level: of.get(substation, "")
+        for level, substation in zip(levels.id, levels.texts("substation_id"), strict=True)
+    }
+
+
 def read_places(network: Any, rows: list[ReportRow]) -> Places:
     """Buses, voltage levels and their nominal voltages."""
     levels = Frame.read("voltage level", network.get_voltage_levels(all_attributes=True))
@@ -127,6 +137,7 @@ def read_places(network: Any, rows: list[ReportRow]) -> Places:
     entries += [(level, "", level, "") for level in empty]
     own = len(view) + np.arange(len(entries))  # a bus that nothing energises is its own node
     low, high = levels.limits("low_voltage_limit", 0.0), levels.limits("high_voltage_limit", np.inf)
+    country = _countries(network, levels)
     limit = {level: (low[k], high[k]) for k, level in enumerate(levels.id)}
     vn_kv = np.array([nominal[entry[2]] for entry in entries])
     buses = Buses(
@@ -136,6 +147,7 @@ def read_places(network: Any, rows: list[ReportRow]) -> Places:
         vn_kv=vn_kv,
         v_min=np.array([limit[entry[2]][0] for entry in entries]) / vn_kv,
         v_max=np.array([limit[entry[2]][1] for entry in entries]) / vn_kv,
+        area=tuple(country[entry[2]] for entry in entries),
     )
     rows.append(ReportRow(fate=Fate.KEPT, kind="bus", count=len(entries), note="powsybl bus view"))
     switches = len(network.get_switches())
