@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gridrl.bench.runner import Row
+from gridrl.jit import lane_count
 
 PROGRAMS = (
     "numpy scipy numba llvmlite pandapower lightsim2grid power-grid-model pypowsybl grid2op"
@@ -33,10 +34,27 @@ def document(
     }
 
 
+def rows_to_keep(path: Path, now: dict[str, Any]) -> list[Row]:
+    """Rows of an earlier document at ``path``, if it was made like ``now``; else none.
+
+    The same commit, without changes, on the same processor, with the same versions and seed. Rows
+    are written grid by grid, so those of a grid are complete.
+    """
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    clean = not now["commit"].endswith(("-modified", "unknown"))
+    alike = all(before.get(key) == now[key] for key in ("commit", "versions", "seed", "threads"))
+    same_cpu = before.get("machine", {}).get("cpu") == now["machine"]["cpu"]
+    return list(before["rows"]) if clean and alike and same_cpu else []
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores, memory and how busy it is; no names of hosts or people."""
     return {
         "cpu": _processor(),
+        "lanes": lane_count(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
@@ -80,7 +98,8 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "gridrl", "benchmarks")
+        code = ("--", "gridrl", "benchmarks", ":!benchmarks/results")
+        changed = git("status", "--porcelain", "--untracked-files=no", *code)
         return git("rev-parse", "--short=12", "HEAD") + ("-modified" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -7,7 +7,7 @@ import numpy as np
 from gridrl import __version__
 from gridrl.bench.contender import Algorithm, Prepared
 from gridrl.bench.problem import Problem, injection_of
-from gridrl.grid import Bools, Complexes, Floats, Ints
+from gridrl.grid import Bools, Complexes, Ints
 from gridrl.powerflow.engine import Engine, prepare
 from gridrl.powerflow.model import Model
 from gridrl.powerflow.nearby import solve_nearby
@@ -132,11 +132,7 @@ class _Outages(_Run):
 
     def __init__(self, problem: Problem, engine: Engine, algorithm: str) -> None:
         super().__init__(problem, engine, algorithm)
-        f, t = engine.model.branch_ends
-        rows = problem.base_v[engine.model.pattern.node]
-        y = engine.model.y
         self._openings = openings(engine.model, problem.outage)
-        self._flow: Floats = np.abs(rows[f] * np.conj(y[0] * rows[f] + y[1] * rows[t]))
 
     def __call__(self) -> None:
         model, outage = self.engine.model, self.problem.outage
@@ -146,9 +142,9 @@ class _Outages(_Run):
             model, self._openings, injection, np.zeros(batch, np.int64),
             np.zeros(batch, np.bool_),
         )  # fmt: skip
-        order = np.argsort(-self._flow[outage], kind="stable")
         near = self.engine.nearby
         assert near is not None
+        order = np.argsort(-near.outage_step[outage], kind="stable")
         if self.algorithm == "newton lanes":
             self.v = solve(model, states, injection, near.v, self.engine.options, order).v
             return
@@ -170,7 +166,7 @@ class _Outages(_Run):
                 near, states, injection, outage, near.v, part, engine.options.tolerance, keep=out
             )
 
-        in_threads(run, order, engine.options.threads, 8)
+        in_threads(run, order, engine.options.threads)
         left = np.flatnonzero(out[1] < 0)
         if left.size:
             solve(model, states, injection, near.v, engine.options, left, out=out)

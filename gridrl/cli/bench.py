@@ -39,6 +39,12 @@ def bench(
             help="Folder for SUITE.json and SUITE.md. A whole suite goes to benchmarks/results.",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Keep the grids that are done in --out, where all else is the same."
+        ),
+    ] = False,
     render: Annotated[
         bool,
         typer.Option("--render", help="Run nothing: renew the pages from the published results."),
@@ -60,7 +66,7 @@ def bench(
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
-    made = _run(suite, case or [], task or [], contender or [], quick, out)
+    made = _run(suite, case or [], task or [], contender or [], quick, out, resume)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json and .md")
     if as_json:
@@ -71,21 +77,27 @@ def bench(
 
 def _run(
     suite: str, cases: list[str], tasks: list[str], contenders: list[str], quick: bool,
-    out: Path | None,
+    out: Path | None, resume: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the jobs; the files in ``out`` grow with every grid."""
     from gridrl.bench import powerflow
-    from gridrl.bench.document import document
+    from gridrl.bench.document import document, rows_to_keep
 
     todo = powerflow.jobs(cases, tasks, contenders, quick=quick)
-    err = console(stderr=True)
+    seed, err = powerflow.suite()["seed"], console(stderr=True)
+    done: list[dict[str, Any]] = []
+    if resume and out is not None:
+        done = rows_to_keep(out / f"{suite}.json", document(suite, [], seed=seed))
+        finished = {row["case"] for row in done}
+        todo = [job for job in todo if job.case not in finished]
+        err.print(f"Kept: {', '.join(sorted(finished)) or 'nothing'}", style="dim")
 
     def keep(rows: list[dict[str, Any]]) -> None:
         if out is not None:
-            _write(out, suite, document(suite, rows, seed=todo[0].seed, note="cut short"))
+            _write(out, suite, document(suite, done + rows, seed=seed, note="cut short"))
 
-    rows = powerflow.run(todo, lambda text: err.print(text, style="dim"), keep)
-    made = document(suite, rows, seed=todo[0].seed, note="quick" if quick else "")
+    rows = done + powerflow.run(todo, lambda text: err.print(text, style="dim"), keep)
+    made = document(suite, rows, seed=seed, note="quick" if quick else "")
     if out is not None:
         _write(out, suite, made)
     return made

@@ -13,18 +13,15 @@ from numpy.typing import NDArray
 from gridrl.case import Case
 from gridrl.errors import GridError, offending
 from gridrl.grid import Complexes, Floats, Injection, Ints, Topology
-from gridrl.jit import announced
 from gridrl.powerflow.controls import solve_with_controls
 from gridrl.powerflow.kernels_flow import branch_flows
-from gridrl.powerflow.kernels_once import newton_once
 from gridrl.powerflow.limited import Reactive, limited_base
 from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.nearby import SolvedBase, solve_nearby, solved_base
+from gridrl.powerflow.once import Once, packed
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import (
-    BOLD,
-    LOWEST,
     Solved,
     States,
     by_row,
@@ -118,32 +115,19 @@ class Engine:
         )
 
     @cached_property
-    def _once_arrays(self) -> tuple[object, ...] | None:
-        """What `newton_once` takes besides an injection, where it can be used at all."""
+    def _packed(self) -> Once | None:
+        """The base as single injections take it, where they can be solved on its factors."""
         if self.nearby is None or self.reactive is not None:
             return None
-        model, base = self.model, self.case.injection
-        return (
-            (model.pattern_arrays, model.pattern.node, model.base_arrays),
-            tuple(part.astype(np.float64) for part in self.nearby.factors), self.nearby.v[0], (
-                model.unit_at, model.power_parts, model.held_rows, model.holder, model.shunt_units,
-                np.array(base.p[0]), np.array(base.q[0]), model.has_current_part,
-            ), (self.options.tolerance, self.options.max_iteration, *BOLD, LOWEST),
-        )  # fmt: skip
+        return packed(self.nearby, self.options)
 
     def _once(self, injection: Injection) -> tuple[States, Solved] | None:
-        """One injection on the base topology, without the front of a batch; None if it fails."""
-        model, arrays = self.model, self._once_arrays
-        if arrays is None or injection.p.shape[1] != model.grid.n_unit:
+        """One injection on the base topology; None where that takes the front of a batch."""
+        found = self._packed.solve(injection) if self._packed is not None else None
+        if found is None:
             return None
-        v = np.empty((1, model.n_node), np.complex128)
-        iterations, mismatch = np.empty(1, np.int32), np.empty(1)
-        given = (injection.p, injection.q, injection.v_set, (v, iterations, mismatch))
-        with announced("newton-once"):
-            fits = newton_once(*(*arrays, *given))
-        if not fits or iterations[0] < 0:
-            return None
-        states = self.base_states
+        v, iterations, mismatch = found
+        states, model = self.base_states, self.model
         if not model.all_alive:
             v[0, model.pattern.node[~model.alive]] = np.nan
             states = replace(states, lost=self._lost(injection))
@@ -199,7 +183,7 @@ class Engine:
                 carry=sequence,
             )  # fmt: skip
 
-        in_threads(run, np.arange(batch), self.options.threads, 8)
+        in_threads(run, np.arange(batch), self.options.threads, in_order=sequence)
         left = np.flatnonzero(out[1] < 0)
         if left.size and self.reactive is None:
             solve(model, states, injection, start, self.options, left, out=out)

@@ -53,34 +53,39 @@ def outage_blocks(
                 for q in range(2):
                     f[((a * 2 + q) * 4 + 2 * e + q) * n_lane + lane] = 1.0
                     b[((a * 2 + q) * 4 + 2 * e + q) * n_lane + lane] = 1.0
-        if i < 0 or j < 0:
+        if i >= 0 and j >= 0:
+            _lost_jacobian(k, i, j, y, base_v, kind, m, lane, n_lane)
+
+
+@kernel
+def _lost_jacobian(k, i, j, y, base_v, kind, m, lane, n_lane):
+    """Minus the Jacobian of branch ``k`` between rows i and j: block ``m`` [4, 4] of one lane."""
+    for e in range(2):
+        here, there = (i, j) if e == 0 else (j, i)
+        if kind[here] == 2:
             continue
-        for e in range(2):
-            here, there = (i, j) if e == 0 else (j, i)
-            if kind[here] == 2:
-                continue
-            v = complex(base_v[here, 0], base_v[here, 1])
-            x = complex(base_v[there, 0], base_v[there, 1])
-            own = v * (y[0 if e == 0 else 3, k] * v).conjugate()
-            mutual = v * (y[1 if e == 0 else 2, k] * x).conjugate()
-            total = own + mutual
-            free = kind[here] == 0
-            o = 2 * e  # own column
-            c = 2 - 2 * e  # other column
-            top, bottom = 4 * (2 * e), 4 * (2 * e + 1)
-            m[(top + o) * n_lane + lane] = -(own.imag - total.imag)
+        v = complex(base_v[here, 0], base_v[here, 1])
+        x = complex(base_v[there, 0], base_v[there, 1])
+        own = v * (y[0 if e == 0 else 3, k] * v).conjugate()
+        mutual = v * (y[1 if e == 0 else 2, k] * x).conjugate()
+        total = own + mutual
+        free = kind[here] == 0
+        o = 2 * e  # own column
+        c = 2 - 2 * e  # other column
+        top, bottom = 4 * (2 * e), 4 * (2 * e + 1)
+        m[(top + o) * n_lane + lane] = -(own.imag - total.imag)
+        if free:
+            m[(top + o + 1) * n_lane + lane] = -(total.real + own.real)
+            m[(bottom + o) * n_lane + lane] = -(total.real - own.real)
+            m[(bottom + o + 1) * n_lane + lane] = -(total.imag + own.imag)
+        if kind[there] != 2:
+            m[(top + c) * n_lane + lane] = -mutual.imag
             if free:
-                m[(top + o + 1) * n_lane + lane] = -(total.real + own.real)
-                m[(bottom + o) * n_lane + lane] = -(total.real - own.real)
-                m[(bottom + o + 1) * n_lane + lane] = -(total.imag + own.imag)
-            if kind[there] != 2:
-                m[(top + c) * n_lane + lane] = -mutual.imag
+                m[(bottom + c) * n_lane + lane] = mutual.real
+            if kind[there] == 0:
+                m[(top + c + 1) * n_lane + lane] = -mutual.real
                 if free:
-                    m[(bottom + c) * n_lane + lane] = mutual.real
-                if kind[there] == 0:
-                    m[(top + c + 1) * n_lane + lane] = -mutual.real
-                    if free:
-                        m[(bottom + c + 1) * n_lane + lane] = -mutual.imag
+                    m[(bottom + c + 1) * n_lane + lane] = -mutual.imag
 
 
 @kernel
@@ -191,3 +196,69 @@ def _core_row(lanes, core, r, t0, t1, t2, t3):
     o = 4 * r * n_lane
     total = load(lanes, core, o) * t0 + load(lanes, core, o + n_lane) * t1
     return total + load(lanes, core, o + 2 * n_lane) * t2 + load(lanes, core, o + 3 * n_lane) * t3
+
+
+@kernel
+def first_steps(ends, y, base_v, kind, pattern, inverse):
+    """Largest first step (rad, ln p.u.) at the ends of each branch when it opens.
+
+    ``Z (I + M Z)^-1 s`` with the inverse base Jacobian Z at both ends and the lost power s: what
+    takes a large step needs many iterations. 0 where an end is open; infinite where the outage
+    cuts the grid apart.
+    """
+    u_ptr, u_idx = pattern[3], pattern[4]
+    upper, lower, diagonal = inverse
+    step = np.zeros(ends[0].size)
+    z, a, m, w = np.zeros((4, 4)), np.empty((4, 4)), np.empty(16), np.empty(4)
+    for k in range(step.size):
+        i, j = ends[0][k], ends[1][k]
+        if i < 0 or j < 0:
+            continue
+        first, last = min(i, j), max(i, j)
+        p = u_ptr[first] + np.searchsorted(u_idx[u_ptr[first] : u_ptr[first + 1]], last)
+        z[:2, :2], z[2:, 2:] = diagonal[i], diagonal[j]
+        z[:2, 2:], z[2:, :2] = (upper[p], lower[p]) if i < j else (lower[p], upper[p])
+        m[:] = 0.0
+        _lost_jacobian(k, i, j, y, base_v, kind, m, 0, 1)
+        for e in range(2):
+            here, there = (i, j) if e == 0 else (j, i)
+            v = complex(base_v[here, 0], base_v[here, 1])
+            x = complex(base_v[there, 0], base_v[there, 1])
+            lost = v * (y[0 if e == 0 else 3, k] * v + y[1 if e == 0 else 2, k] * x).conjugate()
+            w[2 * e] = lost.real if kind[here] < 2 else 0.0
+            w[2 * e + 1] = lost.imag if kind[here] == 0 else 0.0
+        for r in range(4):
+            for c in range(4):
+                a[r, c] = 1.0 if r == c else 0.0
+                for q in range(4):
+                    a[r, c] += m[4 * r + q] * z[q, c]
+        _solve_small(a, w)
+        for r in range(4):
+            moved = abs(z[r, 0] * w[0] + z[r, 1] * w[1] + z[r, 2] * w[2] + z[r, 3] * w[3])
+            step[k] = max(step[k], moved)
+        if not np.isfinite(w).all():
+            step[k] = np.inf
+    return step
+
+
+@inlined
+def _solve_small(a, w):
+    """``w`` becomes a^-1 w, by elimination with row pivots; ``a`` is overwritten."""
+    n = w.size
+    for k in range(n):
+        pivot = k
+        for r in range(k + 1, n):
+            if abs(a[r, k]) > abs(a[pivot, k]):
+                pivot = r
+        for c in range(n):
+            a[k, c], a[pivot, c] = a[pivot, c], a[k, c]
+        w[k], w[pivot] = w[pivot], w[k]
+        for r in range(k + 1, n):
+            factor = a[r, k] / a[k, k]
+            for c in range(k, n):
+                a[r, c] -= factor * a[k, c]
+            w[r] -= factor * w[k]
+    for k in range(n - 1, -1, -1):
+        for c in range(k + 1, n):
+            w[k] -= a[k, c] * w[c]
+        w[k] /= a[k, k]

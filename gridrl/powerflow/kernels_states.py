@@ -86,7 +86,7 @@ def _end(rows, k, busbar, closed):
     return rows[k, busbar - 1] if closed and busbar > 0 else np.int64(-1)
 
 
-@kernel
+@inlined
 def _branch_entries(k, f, t, sign, network, from_busbar, to_busbar, y_lists, used):
     """Append ``sign`` times the admittances of branch ``k`` between rows f and t (-1: open end)."""
     off, _, _, y, n_entry = network
@@ -108,21 +108,21 @@ def _branch_entries(k, f, t, sign, network, from_busbar, to_busbar, y_lists, use
     return used
 
 
-@kernel
-def _move_branches(state, changes, network, base, end_f, end_t, y_lists, used):
-    """Take each switched branch out of where the base has it and put it where the state has it."""
-    b_of, b_branch, b_from, b_to, b_closed = changes[:5]
-    for c in range(b_of[state], b_of[state + 1]):
-        k = b_branch[c]
-        used = _branch_entries(
-            k, end_f[k], end_t[k], -1.0, network, base[0][k], base[1][k], y_lists, used
-        )
-        end_f[k] = _end(network[1], k, b_from[c], b_closed[c])
-        end_t[k] = _end(network[2], k, b_to[c], b_closed[c])
-        used = _branch_entries(
-            k, end_f[k], end_t[k], 1.0, network, b_from[c], b_to[c], y_lists, used
-        )
-    return used
+@inlined
+def _switch_branch(c, changes, network, base, y_lists, used):
+    """Take a branch out of where the base has it and put it where entry ``c`` has it.
+
+    Returns the rows of both ends there, and the admittance entries used so far.
+    """
+    _, b_branch, b_from, b_to, b_closed = changes[:5]
+    from_busbar, to_busbar, closed = base[0], base[1], base[2]
+    k = b_branch[c]
+    f = _end(network[1], k, from_busbar[k], closed[k])
+    t = _end(network[2], k, to_busbar[k], closed[k])
+    used = _branch_entries(k, f, t, -1.0, network, from_busbar[k], to_busbar[k], y_lists, used)
+    f = _end(network[1], k, b_from[c], b_closed[c])
+    t = _end(network[2], k, b_to[c], b_closed[c])
+    return f, t, _branch_entries(k, f, t, 1.0, network, b_from[c], b_to[c], y_lists, used)
 
 
 @kernel
@@ -309,13 +309,16 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
     ny, nk, ns, nd = 0, 0, 0, 0
     for state in range(batch):
         load = load_of[state]
-        if not check[state] and _is_base(state, b_of, u_of, z_of, load):
-            y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
-            continue
-        ny = _move_branches(state, changes, network, base, end_f, end_t, y_lists, ny)
+        for c in range(b_of[state], b_of[state + 1]):
+            f, t, ny = _switch_branch(c, changes, network, base, y_lists, ny)
+            end_f[changes[1][c]], end_t[changes[1][c]] = f, t
         for c in range(z_of[load], z_of[load + 1]):
             y_lists[0][ny], y_lists[1][ny], y_lists[2][ny] = network[4] + z_row[c], z_g[c], z_b[c]
             ny += 1
+        if not check[state] and u_of[state] == u_of[state + 1]:
+            y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
+            _back_to_base(state, changes, network, base, end_f, end_t, busbar_now)
+            continue
         ny, ns = _move_units(
             state, changes, base, units, p[load], q[load], busbar_now, y_lists, ny, network[4],
             s_lists, ns,
@@ -346,16 +349,6 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
         y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
     lists = (y_of, *y_lists, k_of, *k_lists, s_of, *s_lists)
     return lists, dead_of, dead_row[:nd].copy(), lost, cut
-
-
-@inlined
-def _is_base(state, b_of, u_of, z_of, load):
-    """Whether nothing is switched in a state and no shunt part differs."""
-    return (
-        b_of[state] == b_of[state + 1]
-        and u_of[state] == u_of[state + 1]
-        and z_of[load] == z_of[load + 1]
-    )
 
 
 @kernel
@@ -393,7 +386,7 @@ def _note_kinds(v_set, units, kind, kind_now, alive, hold, touched, n_touched, k
     return used
 
 
-@kernel
+@inlined
 def _back_to_base(state, changes, network, base, end_f, end_t, busbar_now):
     """Put the branches and units of a state back to where the base has them."""
     b_of, b_branch = changes[0], changes[1]

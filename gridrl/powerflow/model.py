@@ -134,6 +134,12 @@ class Model:
         return np.flatnonzero(self.holder >= 0)
 
     @cached_property
+    def own_start(self) -> Floats:
+        """[1, n_node, 2] start voltages from scratch, by row, for the base injection."""
+        v = start_voltage(self, self.injection)
+        return np.stack([v.real, v.imag], axis=-1)
+
+    @cached_property
     def network_arrays(self) -> tuple[object, ...]:
         """The branches as `gridrl.powerflow.kernels_states` takes them."""
         return self.entry, self.row_from, self.row_to, self.y, self.n_entry

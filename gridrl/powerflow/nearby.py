@@ -5,6 +5,7 @@ The front of `gridrl.powerflow.kernels_chord`. What does not converge here is le
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from gridrl.grid import Complexes, Floats, Injection, Ints
 from gridrl.jit import announced
 from gridrl.powerflow.kernels_chord import chord
 from gridrl.powerflow.kernels_newton import factor_base
+from gridrl.powerflow.kernels_outage import first_steps
 from gridrl.powerflow.limits import Findings, Limits
 from gridrl.powerflow.model import Model, load_rows
 from gridrl.powerflow.solve import LANES, LOWEST, States, by_row
+from gridrl.sparse.kernels_inverse import selected_inverse
 
 ITERATIONS, PATIENCE = 25, 4
 NO_LIMITS = (*(np.empty(0, np.int64), np.empty(0), np.empty(0)) * 2,)
@@ -30,6 +33,20 @@ class SolvedBase:
     factors: tuple[NDArray[np.float32], ...]
     ends: tuple[Ints, Ints]  # rows of both ends of every branch
     reactive: tuple[object, ...] = NO_LIMITS  # see `gridrl.powerflow.limited.Reactive`
+
+    @cached_property
+    def outage_step(self) -> Floats:
+        """[n_branch] how far the outage of each branch moves its ends in the first iteration.
+
+        States that need equally many iterations share lanes well: sort by this.
+        """
+        model = self.model
+        with announced("severity"):
+            inverse = selected_inverse(model.pattern_arrays, model.pattern.l_of_u, self.factors)
+            step: Floats = first_steps(
+                self.ends, model.y, self.v[0], model.base_arrays[4], model.pattern_arrays, inverse
+            )
+        return step
 
 
 def solved_base(model: Model, v: Complexes) -> SolvedBase:
@@ -72,7 +89,7 @@ def solve_nearby(
     lists = (*states.lists, states.load_of, start_of)
     limit_arrays = limits.arrays if limits else Limits.none()
     finding_arrays = findings.arrays if findings else Findings.none()
-    with announced("chord-8"):
+    with announced(f"chord-{len(LANES)}"):
         chord(
             LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
             model.pattern.node, model.base_arrays, base.factors, base.v[0], power, current, lists,

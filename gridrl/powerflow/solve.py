@@ -5,17 +5,18 @@ both again with factors in float64. A solution with voltages that no grid is ope
 only where nothing better is found. What remains is reported as diverged, never an exception.
 """
 
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.grid import Bools, Complexes, Floats, Injection, Ints, Topology
-from gridrl.jit import announced
+from gridrl.jit import announced, lane_count
 from gridrl.powerflow.kernels_loads import shunt_differences
 from gridrl.powerflow.kernels_newton import newton
 from gridrl.powerflow.kernels_states import state_lists, topology_changes
@@ -25,13 +26,12 @@ from gridrl.powerflow.options import FlowOptions, FlowStatus
 Changes = tuple[NDArray[np.generic], ...]  # see gridrl.powerflow.kernels_states
 Lists = tuple[NDArray[np.generic], ...]
 
-LANES = (0,) * 8
+LANES = (0,) * lane_count()
 ONE_LANE = (0,)
 FEW = 2  # states up to which lanes cost more than one after the other
 Like = NDArray[np.float32] | NDArray[np.float64]
 SINGLE = np.empty(0, np.float32)
 DOUBLE = np.empty(0, np.float64)
-NAMES = {(8, True): "newton-8", (8, False): "newton-8-double", (1, False): "newton-1"}
 # A solution with a lower voltage is hardly one that a grid is operated at: others are tried first.
 LOWEST = 0.5  # p.u.
 
@@ -140,6 +140,8 @@ def starts(model: Model, injection: Injection, near: Floats | None = None) -> Fl
     From scratch by default; ``near`` (float64[1, n_node, 2], by row) is a solved state to start
     from: one start serves all loads that hold the same voltages.
     """
+    if near is None and injection is model.injection:
+        return model.own_start
     if near is None:
         v = start_voltage(model, injection)
         return np.stack([v.real, v.imag], axis=-1)
@@ -165,7 +167,8 @@ def by_row(model: Model, v: Complexes) -> Floats:
     near[second] = np.where(np.isnan(v[second]), v[split], v[second])
     rows = near[model.pattern.node]
     if np.isnan(rows).any():
-        rows = np.where(np.isnan(rows), start_voltage(model, model.injection)[0], rows)
+        scratch = model.own_start[0]
+        rows = np.where(np.isnan(rows), scratch[:, 0] + 1j * scratch[:, 1], rows)
     return np.stack([rows.real, rows.imag], axis=-1)[None]
 
 
@@ -218,8 +221,8 @@ def solve(
                 current, lists, begin, part, settings, out,
             )  # fmt: skip
 
-        with announced(NAMES[len(lanes), like is SINGLE]):
-            in_threads(run, which, options.threads, len(lanes))
+        with announced(f"newton-{len(lanes)}{'' if like is SINGLE else '-double'}"):
+            in_threads(run, which, options.threads, n_lane=len(lanes))
         return which[out[1][which] < 0]
 
     left = np.arange(batch) if order is None else order
@@ -240,6 +243,8 @@ def solve(
 
 def _from_scratch(model: Model, states: States, injection: Injection, which: Ints) -> Floats:
     """Start voltages of the loads of some states (one row per load, only theirs filled)."""
+    if injection is model.injection:
+        return model.own_start
     loads = np.unique(states.load_of[which])
     part = Injection(p=injection.p[loads], q=injection.q[loads], v_set=injection.v_set[loads])
     start = np.zeros((injection.batch, model.n_node, 2))
@@ -247,19 +252,38 @@ def _from_scratch(model: Model, states: States, injection: Injection, which: Int
     return start
 
 
-def in_threads(run: object, which: Ints, threads: int, multiple: int) -> None:
-    """Call ``run`` on contiguous parts of ``which``, one per thread, cut at whole groups."""
-    assert callable(run)
-    parts = min(threads, max(1, which.size // (2 * multiple)))
-    if parts == 1:
+def in_threads(
+    run: Callable[[Ints], object],
+    which: Ints,
+    threads: int,
+    *,
+    n_lane: int = len(LANES),
+    in_order: bool = False,
+) -> None:
+    """Call ``run`` on parts of ``which``, whole groups of lanes, side by side in threads.
+
+    Groups are dealt out in turn, because neighbours cost alike; ``in_order`` keeps them together.
+    """
+    groups = -(-which.size // n_lane)
+    threads = min(threads, groups)
+    if threads < 2:
         run(which)
         return
-    # more parts than threads even out what groups cost
-    cuts = np.linspace(0, which.size, 4 * parts + 1).astype(np.int64) // multiple * multiple
-    cuts[-1] = which.size
-    pieces = [which[a:b] for a, b in pairwise(cuts) if b > a]
-    with ThreadPoolExecutor(parts) as pool:
-        list(pool.map(run, pieces))
+    # more parts than threads even out what groups cost, but each costs a call
+    n_part = max(threads, min(4 * threads, groups // 8))
+    group = np.arange(which.size) // n_lane
+    part = group * n_part // groups if in_order else group % n_part
+    list(pool(threads).map(run, [which[part == k] for k in range(n_part)]))
+
+
+@cache
+def pool(threads: int) -> ThreadPoolExecutor:
+    """The threads that all batches share: starting them anew costs more than a small batch."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="gridrl")
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has no threads but the one that forked
+    os.register_at_fork(after_in_child=pool.cache_clear)
 
 
 def finish(

@@ -6,8 +6,7 @@ limits on the same equations. Voltages are not kept: a sweep of a continental gr
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from gridrl.powerflow.model import DEMAND_KINDS, Model
 from gridrl.powerflow.nearby import SolvedBase, solve_nearby
 from gridrl.powerflow.options import FlowStatus
 from gridrl.powerflow.result import FlowResult
-from gridrl.powerflow.solve import Changes, make_states
+from gridrl.powerflow.solve import Changes, make_states, pool
 from gridrl.security.contingency import Contingencies, n_minus_1
 from gridrl.security.kernels_bridges import cutting_branches
 from gridrl.security.result import SecurityOptions, SecurityResult
@@ -107,7 +106,9 @@ def security(
     )  # fmt: skip
     plain = _plain(model, outage) if engine.nearby else np.zeros(n, np.bool_)
     report = _Counter(n, progress)
-    nearby = _by_flow(base, outage, np.flatnonzero(plain))
+    nearby = np.flatnonzero(plain)
+    if engine.nearby:  # outages that need as many iterations share lanes
+        nearby = nearby[np.argsort(-engine.nearby.outage_step[outage[nearby]], kind="stable")]
     _in_parts(_nearby_part, sweep, outage, nearby, NEARBY_CHUNK, options.flow.threads, report)
     stubborn = nearby[sweep.iterations[nearby] < 0]
     report.take_back(stubborn.size)
@@ -170,12 +171,6 @@ def _plain(model: Model, outage: Ints) -> Bools:
     return np.asarray((outage >= 0) & safe[np.maximum(outage, 0)])
 
 
-def _by_flow(base: FlowResult, outage: Ints, which: Ints) -> Ints:
-    """Heavy branches first: outages that need as many iterations share lanes."""
-    flow_before = np.abs(base.s_from[0][outage[which]])
-    return which[np.argsort(-flow_before, kind="stable")]
-
-
 def _in_parts(
     part: Callable[[_Sweep, Ints, Ints], None], sweep: _Sweep, outage: Ints, which: Ints,
     size: int, threads: int, report: _Counter,
@@ -192,9 +187,8 @@ def _in_parts(
         for piece in pieces():
             report.add(run(piece))
         return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in pool.map(run, pieces()):
-            report.add(done)
+    for done in pool(threads).map(run, pieces()):
+        report.add(done)
 
 
 def _part_of(changes: Changes, which: Ints) -> Changes:
@@ -250,7 +244,9 @@ def _newton_part(sweep: _Sweep, _outage: Ints, which: Ints) -> None:
     size = which.size
     changes = _part_of(sweep.changes, which)
     states = make_states(model, changes, injection, np.zeros(size, np.int64))
-    solved = solve_with_controls(model, states, injection, sweep.start, sweep.options.flow)
+    # the parts themselves run in threads
+    alone = replace(sweep.options.flow, threads=1)
+    solved = solve_with_controls(model, states, injection, sweep.start, alone)
     ok = solved.iterations >= 0
     ok &= solved.status != FlowStatus.BLACKOUT
     room = 16 * size

@@ -13,7 +13,7 @@ import pytest
 from gridrl.bench import contender as contenders
 from gridrl.bench import powerflow
 from gridrl.bench.contender import Algorithm, Prepared, Refused, load_peer, peer_names
-from gridrl.bench.document import document, write
+from gridrl.bench.document import document, rows_to_keep, write
 from gridrl.bench.ours import Gridrl
 from gridrl.bench.problem import (
     PQ,
@@ -308,6 +308,23 @@ def test_the_document_says_what_ran_where(outages: Problem, tmp_path: Path) -> N
     assert json.loads((tmp_path / "powerflow.json").read_text(encoding="utf-8")) == made
     assert "| case14 |" in tables(made)
     assert "| case14 |" in summary(made)
+
+
+def test_only_what_was_made_alike_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "powerflow.json"
+    now = document("powerflow", [], seed=7) | {"commit": "0123456789ab"}
+    rows = [{"case": "case14", "task": "n1"}]
+    assert rows_to_keep(path, now) == []
+    write(path, now | {"rows": rows})
+    assert rows_to_keep(path, now) == rows
+    for other in ({"seed": 8}, {"commit": "ba9876543210"}, {"versions": {}}, {"machine": {}}):
+        write(path, now | {"rows": rows} | other)
+        assert rows_to_keep(path, now) == []
+    dirty = now | {"commit": "0123456789ab-modified"}
+    write(path, dirty | {"rows": rows})
+    assert rows_to_keep(path, dirty) == []
+    path.write_text("{", encoding="utf-8")
+    assert rows_to_keep(path, now) == []
 
 
 def test_a_page_is_renewed_between_its_marks_only(tmp_path: Path) -> None:
