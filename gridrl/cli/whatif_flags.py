@@ -14,9 +14,9 @@ def edits_of_flags(
     for verb, factor in (("scale_load", scale_load), ("scale_generation", scale_generation)):
         if factor is not None:
             found.append(({verb: factor}, f"--{verb.replace('_', '-')}"))
-    found += [(_edit_of_text(text), f"--edit '{text[:60]}'") for text in edit or ()]
+    found += [(_edit_of_text(text), f"--edit '{_short(text)}'") for text in edit or ()]
     for verb, names in (("outage", outage), ("open", opened), ("close", closed)):
-        found += [({verb: text}, f"--{verb} {text[:60]}") for text in names or ()]
+        found += [({verb: text}, f"--{verb} {_short(text)}") for text in names or ()]
     return found
 
 
@@ -32,7 +32,13 @@ def _edit_of_text(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError, KeyError) as broken:
         said = str(broken).partition(" (at")[0]
         raise StudyError(
-            f"--edit '{text[:60]}': {said}. Write it as in a study file, e.g. "
+            f"--edit '{_short(text)}': {said}. Write it as in a study file, e.g. "
             "--edit 'redispatch = \"gen:3\", p_mw = 120'."
         ) from None
     return table
+
+
+def _short(text: str, limit: int = 60) -> str:
+    """What the user wrote, on one line of a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[:limit] + "..."

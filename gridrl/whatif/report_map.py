@@ -176,7 +176,13 @@ def _nodes(canvas: Canvas, result: VariantResult) -> list[str]:
             )
         else:
             if v != v:
-                css_class += " dark"
+                r = radius
+                cross = f"M{x - r:.1f} {y - r:.1f}l{2 * r:.1f} {2 * r:.1f}m0 {-2 * r:.1f}"
+                parts.append(
+                    f'<path class="bus dark" d="{cross}l{-2 * r:.1f} {2 * r:.1f}">'
+                    f"<title>{escape(title)}</title></path>"
+                )
+                continue
             parts.append(
                 f'<circle class="{css_class}" cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}">'
                 f"<title>{escape(title)}</title></circle>"
