@@ -179,8 +179,13 @@ class Study:
             result.case, contingencies=outages, options=options,
             progress=lambda done, total: say(0.9 * done / max(total, 1), f"{result.name}: N-1"),
         )  # fmt: skip
+        if not n1.base.solved()[0]:
+            # Solved beside its siblings, but not from scratch (seen with reactive limits): what
+            # the sweep says of its outages would be about nothing.
+            say(1.0, result.name)
+            return result
         # The sweep names nodes after its own base solution: keep both from one engine.
-        result = replace(result, n1=n1, flow=n1.base if n1.base.solved()[0] else result.flow)
+        result = replace(result, n1=n1, flow=n1.base)
         advice = self._advice(result, outages, say)
         say(1.0, result.name)
         spent = result.seconds + time.perf_counter() - began
