@@ -208,11 +208,16 @@ class Study:
         """What the remedial search recommends, where something is violated."""
         from gridrl.whatif.tables import needs_action
 
-        recommend = remedial_search()
-        if not self.settings.recommend or recommend is None or not needs_action(result):
+        remedial = remedial_search()
+        if not self.settings.recommend or remedial is None or not needs_action(result):
             return None
         say(0.9, f"{result.name}: remedial actions")
-        found: dict[str, Any] = recommend(result.case, contingencies=outages).to_dict()
+        found: dict[str, Any] = remedial.recommend(
+            result.case,
+            options=remedial.RemedialOptions(flow=self.settings.flow),
+            contingencies=outages,
+            progress=lambda what: say(0.9, f"{result.name}: {what}"),
+        ).to_dict()
         return found
 
     def n_outages(self) -> int:
@@ -229,15 +234,14 @@ class Study:
         return read_study(path)
 
 
-def remedial_search() -> Callable[..., Any] | None:
-    """The search for remedial actions, where this installation has one."""
+def remedial_search() -> Any:
+    """The module that searches for remedial actions, None where this installation has none."""
     try:
-        found: Callable[..., Any] = import_module(_REMEDIAL).recommend
+        return import_module(_REMEDIAL)
     except ModuleNotFoundError as missing:
         if missing.name != _REMEDIAL:
             raise
         return None
-    return found
 
 
 @dataclass(frozen=True)
