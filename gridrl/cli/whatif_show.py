@@ -64,7 +64,7 @@ def _comparison(rows: Sequence[Row], top: int) -> Any:
     table.columns[0].min_width = min(24, max(len(row["variant"]) for row in rows))
     for row in rows[:top]:
         outages = row["n1_outages"]
-        insecure = "-" if outages is None else f"{row['n1_insecure']} of {outages}"
+        insecure = "-" if outages is None else f"{row['n1_insecure']}/{outages}"
         table.add_row(
             row["variant"], _result_text(row), number(row["worst_loading_percent"]),
             row["worst_branch"], number(row["overloads"]), number(row["voltage_violations"]),
@@ -77,7 +77,7 @@ def _comparison(rows: Sequence[Row], top: int) -> Any:
 
 def _result_text(row: Row) -> str:
     return {
-        "ok": "ok", "islanded": "part cut off", "diverged": "NO POWER FLOW", "blackout": "BLACKOUT",
+        "ok": "ok", "islanded": "part off", "diverged": "NO POWER FLOW", "blackout": "BLACKOUT",
     }[row["status"]]  # fmt: skip
 
 
