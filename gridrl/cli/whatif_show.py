@@ -40,6 +40,8 @@ def show_study(study: "StudyResult", top: int) -> None:
     case = study.base.case
     count = f"{len(rows) - 1} variant{'' if len(rows) == 2 else 's'}"
     out.print(f"{study.name}: {count} of {case.source or case.grid.name}", style="bold")
+    if study.base.variant.edits:
+        out.print(f"Changed in the base and in every variant: {study.base.variant}.")
     for note in case.notes:
         out.print(f"Note: {note}", style="yellow")
     loadings = [row["worst_loading_percent"] for row in rows]
@@ -198,6 +200,8 @@ def show_variant(study: "StudyResult", result: "VariantResult", top: int) -> Non
         if math.isfinite(row["p_from_mw_change"])
     ]  # fmt: skip
     rows.sort(key=lambda row: -abs(row["p_from_mw_change"]))
+    if not rows:
+        return
     table = new_table(
         f"The {min(top, len(rows))} branches whose flow changed most",
         *("branch", "MW before", "MW after", "% before", "% after"),

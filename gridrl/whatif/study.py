@@ -117,6 +117,11 @@ class Study:
         """The case with the edits that all variants share."""
         return apply_edits(self.case, self.base_edits)
 
+    @property
+    def base(self) -> Variant:
+        """The base as a variant: what is changed in it is changed in all others, too."""
+        return Variant(name=BASE, edits=self.base_edits)
+
     def case_of(self, variant: Variant) -> Case:
         """The case that a variant means.
 
@@ -125,6 +130,8 @@ class Study:
         ElementError, StudyError
             An edit fits no element, makes no sense or contradicts another.
         """
+        if variant.name == BASE:
+            return self.base_case
         return apply_edits(self.base_case, variant.edits)
 
     def check(self) -> None:
@@ -153,10 +160,10 @@ class Study:
         """
         self.check()
         left = set(skip)
-        todo = [v for v in (Variant(name=BASE), *self.variants) if v.name not in left]
+        todo = [v for v in (self.base, *self.variants) if v.name not in left]
         for begin in range(0, len(todo), CHUNK):
             part = todo[begin : begin + CHUNK]
-            cases = [self.case_of(v) if v.name != BASE else self.base_case for v in part]
+            cases = [self.case_of(v) for v in part]
             series = all(v.family == part[0].family != "" for v in part)
             said = _Progress(progress, begin, len(todo))
             said.say(0, 0.0, f"{len(part)} power flows")
