@@ -1,7 +1,5 @@
 """``gridrl whatif run | list | show | rerun | export | delete``: studies from the command line."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +14,7 @@ from gridrl.cli.common import (
     console,
     print_json,
 )
+from gridrl.cli.progress import share_bar
 from gridrl.cli.whatif_flags import Names, edits_of_flags
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def run(
             result = _run_kept(opened_store, opened_store.begin(study), study)
             _finish(result, report, top, as_json)
     else:
-        with _progress(study.name) as progress:
+        with share_bar(study.name) as progress:
             result = study.run(progress)
         _finish(result, report, top, as_json)
     if fail_on_violation and _violated(result):
@@ -171,7 +170,7 @@ def _run_kept(store: "Store", number: int, study: "Study | None" = None) -> "Stu
     study = study or store.study(number)
     err = console(stderr=True)
     try:
-        with _progress(study.name) as progress:
+        with share_bar(study.name) as progress:
             for _ in store.solve(number, progress, study):
                 pass
     except KeyboardInterrupt:
@@ -232,6 +231,12 @@ def show(
     number: NumberArgument,
     *,
     variant: VariantOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="NAME", help="Compare it with this variant, not the base."
+        ),
+    ] = None,
     top: TopOption = 10,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -245,6 +250,8 @@ def show(
         result = opened.result(number)
         left = opened.missing(number)
         head = opened.head(number)
+    if against is not None:
+        result = result.against(against)
     if as_json:
         made = document(result)
         if variant is not None:
@@ -281,11 +288,12 @@ def rerun(
     if report is not None:
         _check_out(report)
     with Store(store) as opened:
+        _note_change(opened.head(number))
         if opened.missing(number):
             result = _run_kept(opened, number)
             _finish(result, report, top, as_json)
             return
-        with _progress(f"study {number}") as progress:
+        with share_bar(f"study {number}") as progress:
             rows = opened.check(number, progress)
         if report is not None:
             from gridrl.whatif.export import write
@@ -297,6 +305,23 @@ def rerun(
         show_check(number, rows, top)
     if not all(row["same"] for row in rows):
         raise typer.Exit(1)
+
+
+def _note_change(head: dict[str, Any]) -> None:
+    """Say so if the case has changed since the study was made; it is solved as it was stored."""
+    from gridrl.errors import GridrlError
+    from gridrl.io import load
+
+    try:
+        now = load(head["case"]).digest
+    except GridrlError:
+        return  # gone or moved: the store has what is needed
+    if now != head["digest"]:
+        console(stderr=True).print(
+            f"{head['case']} has changed since study {head['id']} was made (or is read differently "
+            "now); the study is solved with the case as it was.",
+            style="yellow",
+        )
 
 
 @app.command()
@@ -351,27 +376,3 @@ def delete(
                 typer.confirm(f"Delete study {number} ({head['name']})?", abort=True, err=True)
             opened.delete(number)
             console(stderr=True).print(f"Study {number} is deleted.")
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[float, str], None]]:
-    """Progress on stderr: a bar on a terminal, a line per tenth elsewhere."""
-    err = console(stderr=True)
-    if err.is_terminal:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(),
-                   TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn())  # fmt: skip
-        with Progress(*columns, console=err, transient=True) as bar:
-            task = bar.add_task(what, total=1.0)
-            yield lambda share, now: bar.update(task, completed=share, description=now)
-        return
-    said = 0
-
-    def say(share: float, now: str) -> None:
-        nonlocal said
-        if int(10 * share) > said:
-            said = int(10 * share)
-            err.print(f"{what}: {10 * said} % ({now})")
-
-    yield say

@@ -40,8 +40,8 @@ def show_study(study: "StudyResult", top: int) -> None:
     case = study.base.case
     count = f"{len(rows) - 1} variant{'' if len(rows) == 2 else 's'}"
     out.print(f"{study.name}: {count} of {case.source or case.grid.name}", style="bold")
-    if study.base.variant.edits:
-        out.print(f"Changed in the base and in every variant: {study.base.variant}.")
+    if study.shared:
+        out.print(f"Changed in the base and in every variant: {study.shared}.")
     for note in case.notes:
         out.print(f"Note: {note}", style="yellow")
     loadings = [row["worst_loading_percent"] for row in rows]

@@ -1,7 +1,7 @@
 """What a study found: one `VariantResult` for each variant, and the base state beside them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -91,6 +91,17 @@ class StudyResult:
     @cached_property
     def _by_name(self) -> dict[str, VariantResult]:
         return {result.name: result for result in self}
+
+    def against(self, name: str) -> "StudyResult":
+        """The same results compared with another variant than the base."""
+        base = self[name]
+        return replace(self, base=base, variants=tuple(r for r in self if r is not base))
+
+    @property
+    def shared(self) -> str:
+        """In words, what is changed in the base and so in every variant; empty if nothing is."""
+        base = self._by_name.get(BASE)
+        return str(base.variant) if base is not None and base.variant.edits else ""
 
     def comparison(self) -> list[dict[str, Any]]:
         """One row per variant, the base first; see `gridrl.whatif.tables.comparison_rows`."""

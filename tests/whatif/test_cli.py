@@ -53,6 +53,30 @@ def test_a_study_is_run_kept_listed_shown_and_deleted(cli: Cli, tmp_path: Path) 
     assert "No study in" in cli("whatif", "list").out
 
 
+def test_variants_are_compared_with_each_other(cli: Cli, tmp_path: Path) -> None:
+    cli("whatif", "run", written(tmp_path), "--no-recommend")
+    found = cli("whatif", "show", "1", "--variant", "base", "--against", "tie out", "--json")
+    (row,) = found.document["variants"]
+    assert (row["variant"], row["topology_depth"]) == ("base", 1)
+    assert row["branches"][26]["p_from_mw_before"] == 0.0
+    assert "Did you mean tie out" in cli("whatif", "show", "1", "--against", "tie ou").err
+
+
+def test_a_case_that_changed_since_is_noticed(cli: Cli, tmp_path: Path) -> None:
+    case = tmp_path / "mine.m"
+    text = Path("tests/cases/features.m").read_text()
+    case.write_text(text)
+    path = written(tmp_path, f'case = "{case}"\n')
+    assert cli("whatif", "run", path, "--no-recommend").code == 0
+    assert "has changed" not in cli("whatif", "rerun", "1").err
+    case.write_text(text.replace("baseMVA = 50", "baseMVA = 60"))
+    changed = cli("whatif", "rerun", "1")
+    assert "mine.m has changed since study 1 was made" in changed.err
+    assert "same result" in changed.out
+    case.unlink()
+    assert cli("whatif", "rerun", "1").code == 0
+
+
 def test_flags_make_one_variant(cli: Cli) -> None:
     found = cli(
         *("whatif", "run", "case39", "--open", "line:26", "--outage", "gen:5", "--scale-load"),

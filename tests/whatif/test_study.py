@@ -58,6 +58,21 @@ def test_a_variant_in_the_batch_is_what_it_is_alone(study: Study, result: Any, n
     np.testing.assert_array_equal(found.n1.overloads, secured.overloads)
 
 
+@pytest.mark.parametrize("name", EDITS)
+def test_the_batch_alone_is_right_without_outages(study: Study, result: Any, name: str) -> None:
+    bare = replace(study, settings=replace(QUIET, n1=False)).run()[name]
+    assert bare.n1 is None
+    n = study.case.grid.n_substation
+    np.testing.assert_allclose(bare.flow.v[0, :n], result[name].flow.v[0, :n], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(bare.flow.loading(), result[name].flow.loading(), atol=1e-7)
+
+
+def test_a_branch_below_its_rating_is_no_violation(result: Any) -> None:
+    loading = 100 * result["rating"].flow.loading()
+    assert 90 < loading[28] < 100  # 56 % of a rating cut to 60 %
+    assert [row["kind"] for row in violation_rows(result["rating"])] == ["voltage"]
+
+
 def test_numbers_are_those_of_pandapower(result: Any) -> None:
     net = pandapower.networks.case39()
     net.line.loc[26, "in_service"] = False
@@ -266,6 +281,16 @@ def test_what_is_changed_in_the_base_is_said_once(case14: Case) -> None:
     assert [row["edits"] for row in result.comparison()] == ["scale load by 1.1", "nothing changed"]
     load = [row["load_mw"] for row in result.comparison()]
     assert load == pytest.approx([1.1 * 259.0] * 2)
+
+
+def test_two_variants_are_compared_with_each_other(result: Any) -> None:
+    other = result.against("line")
+    assert {r.name for r in other} == {r.name for r in result}
+    row = change_rows(other.base, other["split"], "branches")[27]
+    before = change_rows(result.base, result["line"], "branches")[27]
+    assert row["p_from_mw_before"] == before["p_from_mw_after"]
+    depth = {row["variant"]: row["topology_depth"] for row in other.comparison()}
+    assert (depth["line"], depth[BASE], depth["split"]) == (0, 1, 2)
 
 
 # --- whatever is asked ------------------------------------------------------------------------
