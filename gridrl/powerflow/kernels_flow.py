@@ -29,41 +29,48 @@ def branch_flows(v, changes, network, base, node, out_from, out_to, drawn):
         end_t[k] = node[row_to[k, to_busbar[k] - 1]] if closed[k] and to_busbar[k] > 0 else -1
     for state in range(v.shape[0]):
         for k in range(n_branch):
-            _one_flow(state, k, end_f[k], end_t[k], v, y, out_from, out_to)
-            if drawn.size > 0:
-                _draw(state, end_f[k], end_t[k], out_from[state, k], out_to[state, k], drawn)
+            f, t = end_f[k], end_t[k]
+            vf = v[state, f] if f >= 0 else 0.0 + 0.0j
+            vt = v[state, t] if t >= 0 else 0.0 + 0.0j
+            s_from, s_to = _flow(
+                f >= 0, t >= 0, vf, vt, y[0, k], y[1, k], y[2, k], y[3, k], y[4, k], y[5, k]
+            )
+            out_from[state, k], out_to[state, k] = s_from, s_to
+            if drawn.size > 0 and f >= 0:
+                drawn[state, f] += s_from
+            if drawn.size > 0 and t >= 0:
+                drawn[state, t] += s_to
         for c in range(b_of[state], b_of[state + 1]):
             k = b_branch[c]
+            if drawn.size > 0 and end_f[k] >= 0:
+                drawn[state, end_f[k]] -= out_from[state, k]
+            if drawn.size > 0 and end_t[k] >= 0:
+                drawn[state, end_t[k]] -= out_to[state, k]
             f = node[row_from[k, b_from[c] - 1]] if b_closed[c] and b_from[c] > 0 else -1
             t = node[row_to[k, b_to[c] - 1]] if b_closed[c] and b_to[c] > 0 else -1
-            if drawn.size > 0:
-                _draw(state, end_f[k], end_t[k], -out_from[state, k], -out_to[state, k], drawn)
-            _one_flow(state, k, f, t, v, y, out_from, out_to)
-            if drawn.size > 0:
-                _draw(state, f, t, out_from[state, k], out_to[state, k], drawn)
+            vf = v[state, f] if f >= 0 else 0.0 + 0.0j
+            vt = v[state, t] if t >= 0 else 0.0 + 0.0j
+            s_from, s_to = _flow(
+                f >= 0, t >= 0, vf, vt, y[0, k], y[1, k], y[2, k], y[3, k], y[4, k], y[5, k]
+            )
+            out_from[state, k], out_to[state, k] = s_from, s_to
+            if drawn.size > 0 and f >= 0:
+                drawn[state, f] += s_from
+            if drawn.size > 0 and t >= 0:
+                drawn[state, t] += s_to
 
 
 @inlined
-def _draw(state, f, t, s_from, s_to, drawn):
-    if f >= 0:
-        drawn[state, f] += s_from
-    if t >= 0:
-        drawn[state, t] += s_to
-
-
-@inlined
-def _one_flow(state, k, f, t, v, y, out_from, out_to):
-    s_from = 0.0 + 0.0j
-    s_to = 0.0 + 0.0j
-    vf = v[state, f] if f >= 0 else 0.0 + 0.0j
-    vt = v[state, t] if t >= 0 else 0.0 + 0.0j
-    if f >= 0 and t >= 0:
-        s_from = vf * (y[0, k] * vf + y[1, k] * vt).conjugate()
-        s_to = vt * (y[2, k] * vf + y[3, k] * vt).conjugate()
-    elif f >= 0:
-        s_from = vf * (y[4, k] * vf).conjugate()
-    elif t >= 0:
-        s_to = vt * (y[5, k] * vt).conjugate()
-    dead = np.isnan(vf.real) or np.isnan(vt.real)
-    out_from[state, k] = 0.0 if dead else s_from
-    out_to[state, k] = 0.0 if dead else s_to
+def _flow(has_from, has_to, vf, vt, y_ff, y_ft, y_tf, y_tt, y_from, y_to):
+    """Power into both ends; takes numbers, because passing arrays costs more than this."""
+    s_from, s_to = 0.0 + 0.0j, 0.0 + 0.0j
+    if has_from and has_to:
+        s_from = vf * (y_ff * vf + y_ft * vt).conjugate()
+        s_to = vt * (y_tf * vf + y_tt * vt).conjugate()
+    elif has_from:
+        s_from = vf * (y_from * vf).conjugate()
+    elif has_to:
+        s_to = vt * (y_to * vt).conjugate()
+    if np.isnan(vf.real) or np.isnan(vt.real):
+        return 0.0 + 0.0j, 0.0 + 0.0j
+    return s_from, s_to
