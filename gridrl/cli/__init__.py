@@ -1,4 +1,4 @@
-"""The command line: ``gridrl load | flow | security | bench | doctor``.
+"""The command line: ``gridrl load | flow | security | whatif | bench | doctor``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
 once. Exit codes: 0 done, 1 the grid has no power flow (or ``--fail-on-violation`` found one),
@@ -17,10 +17,11 @@ from gridrl.cli.doctor import doctor
 from gridrl.cli.flow import flow
 from gridrl.cli.load import load
 from gridrl.cli.security import security
+from gridrl.cli.whatif import app as whatif
 
 app = typer.Typer(
     name="gridrl",
-    help="What happens to a power grid if: AC power flow and N-1 security of real grids.",
+    help="What happens to a power grid if: AC power flow, N-1 security and studies of real grids.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +48,7 @@ def _options(
 app.command()(load)
 app.command()(flow)
 app.command()(security)
+app.add_typer(whatif)
 app.command()(bench)
 app.command()(doctor)
 
