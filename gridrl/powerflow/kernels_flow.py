@@ -6,7 +6,7 @@ from gridrl.jit import inlined, kernel
 
 
 @kernel
-def branch_flows(v, changes, network, base, node, out_from, out_to, drawn):
+def branch_flows(v, changes, network, base, node, out_from, out_to):
     """Complex power into both ends of every branch; 0 where an end is open or dead.
 
     Parameters
@@ -15,49 +15,36 @@ def branch_flows(v, changes, network, base, node, out_from, out_to, drawn):
     changes, network, base : see `gridrl.powerflow.kernels_states`
     node : int64[n_node], node of every row
     out_from, out_to : complex128[B, n_branch], filled, p.u.
-    drawn : complex128[B, n_node] or [0, 0]
-        Filled with what all branches together draw from each node, unless it is empty.
     """
     b_of, b_branch, b_from, b_to, b_closed = changes[:5]
     _, row_from, row_to, y, _ = network
-    from_busbar, to_busbar, closed = base[0], base[1], base[2]
-    n_branch = closed.size
-    end_f = np.empty(n_branch, np.int64)
-    end_t = np.empty(n_branch, np.int64)
+    n_branch = base[2].size
+    end_f, end_t = np.empty(n_branch, np.int64), np.empty(n_branch, np.int64)
     for k in range(n_branch):
-        end_f[k] = node[row_from[k, from_busbar[k] - 1]] if closed[k] and from_busbar[k] > 0 else -1
-        end_t[k] = node[row_to[k, to_busbar[k] - 1]] if closed[k] and to_busbar[k] > 0 else -1
+        end_f[k] = _node(row_from, node, k, base[0][k], base[2][k])
+        end_t[k] = _node(row_to, node, k, base[1][k], base[2][k])
     for state in range(v.shape[0]):
+        for c in range(b_of[state], b_of[state + 1]):
+            k = b_branch[c]
+            end_f[k] = _node(row_from, node, k, b_from[c], b_closed[c])
+            end_t[k] = _node(row_to, node, k, b_to[c], b_closed[c])
         for k in range(n_branch):
             f, t = end_f[k], end_t[k]
             vf = v[state, f] if f >= 0 else 0.0 + 0.0j
             vt = v[state, t] if t >= 0 else 0.0 + 0.0j
-            s_from, s_to = _flow(
+            out_from[state, k], out_to[state, k] = _flow(
                 f >= 0, t >= 0, vf, vt, y[0, k], y[1, k], y[2, k], y[3, k], y[4, k], y[5, k]
             )
-            out_from[state, k], out_to[state, k] = s_from, s_to
-            if drawn.size > 0 and f >= 0:
-                drawn[state, f] += s_from
-            if drawn.size > 0 and t >= 0:
-                drawn[state, t] += s_to
         for c in range(b_of[state], b_of[state + 1]):
             k = b_branch[c]
-            if drawn.size > 0 and end_f[k] >= 0:
-                drawn[state, end_f[k]] -= out_from[state, k]
-            if drawn.size > 0 and end_t[k] >= 0:
-                drawn[state, end_t[k]] -= out_to[state, k]
-            f = node[row_from[k, b_from[c] - 1]] if b_closed[c] and b_from[c] > 0 else -1
-            t = node[row_to[k, b_to[c] - 1]] if b_closed[c] and b_to[c] > 0 else -1
-            vf = v[state, f] if f >= 0 else 0.0 + 0.0j
-            vt = v[state, t] if t >= 0 else 0.0 + 0.0j
-            s_from, s_to = _flow(
-                f >= 0, t >= 0, vf, vt, y[0, k], y[1, k], y[2, k], y[3, k], y[4, k], y[5, k]
-            )
-            out_from[state, k], out_to[state, k] = s_from, s_to
-            if drawn.size > 0 and f >= 0:
-                drawn[state, f] += s_from
-            if drawn.size > 0 and t >= 0:
-                drawn[state, t] += s_to
+            end_f[k] = _node(row_from, node, k, base[0][k], base[2][k])
+            end_t[k] = _node(row_to, node, k, base[1][k], base[2][k])
+
+
+@inlined
+def _node(rows, node, k, busbar, closed):
+    """Node of a branch end, -1 where it is open."""
+    return node[rows[k, busbar - 1]] if closed and busbar > 0 else np.int64(-1)
 
 
 @inlined
