@@ -40,6 +40,8 @@ def show_study(study: "StudyResult", top: int) -> None:
     case = study.base.case
     count = f"{len(rows) - 1} variant{'' if len(rows) == 2 else 's'}"
     out.print(f"{study.name}: {count} of {case.source or case.grid.name}", style="bold")
+    if study.base.variant.edits:
+        out.print(f"Changed in the base and in every variant: {study.base.variant}.")
     for note in case.notes:
         out.print(f"Note: {note}", style="yellow")
     loadings = [row["worst_loading_percent"] for row in rows]
@@ -64,7 +66,7 @@ def _comparison(rows: Sequence[Row], top: int) -> Any:
     table.columns[0].min_width = min(24, max(len(row["variant"]) for row in rows))
     for row in rows[:top]:
         outages = row["n1_outages"]
-        insecure = "-" if outages is None else f"{row['n1_insecure']} of {outages}"
+        insecure = "-" if outages is None else f"{row['n1_insecure']}/{outages}"
         table.add_row(
             row["variant"], _result_text(row), number(row["worst_loading_percent"]),
             row["worst_branch"], number(row["overloads"]), number(row["voltage_violations"]),
@@ -77,7 +79,7 @@ def _comparison(rows: Sequence[Row], top: int) -> Any:
 
 def _result_text(row: Row) -> str:
     return {
-        "ok": "ok", "islanded": "part cut off", "diverged": "NO POWER FLOW", "blackout": "BLACKOUT",
+        "ok": "ok", "islanded": "part off", "diverged": "NO POWER FLOW", "blackout": "BLACKOUT",
     }[row["status"]]  # fmt: skip
 
 
@@ -198,6 +200,8 @@ def show_variant(study: "StudyResult", result: "VariantResult", top: int) -> Non
         if math.isfinite(row["p_from_mw_change"])
     ]  # fmt: skip
     rows.sort(key=lambda row: -abs(row["p_from_mw_change"]))
+    if not rows:
+        return
     table = new_table(
         f"The {min(top, len(rows))} branches whose flow changed most",
         *("branch", "MW before", "MW after", "% before", "% after"),

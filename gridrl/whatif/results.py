@@ -39,7 +39,7 @@ class VariantResult:
     variant: Variant
     case: Case  # with the edits made
     flow: FlowResult  # batch of one
-    n1: SecurityResult | None = None  # None where outages were not asked for, or nothing solves
+    n1: SecurityResult | None = None  # None where not asked for, or where there is no base for them
     advice: Advice | None = None  # what to do about it, where that was asked for
     seconds: float = 0.0
 

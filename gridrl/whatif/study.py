@@ -117,6 +117,11 @@ class Study:
         """The case with the edits that all variants share."""
         return apply_edits(self.case, self.base_edits)
 
+    @property
+    def base(self) -> Variant:
+        """The base as a variant: what is changed in it is changed in all others, too."""
+        return Variant(name=BASE, edits=self.base_edits)
+
     def case_of(self, variant: Variant) -> Case:
         """The case that a variant means.
 
@@ -125,6 +130,8 @@ class Study:
         ElementError, StudyError
             An edit fits no element, makes no sense or contradicts another.
         """
+        if variant.name == BASE:
+            return self.base_case
         return apply_edits(self.base_case, variant.edits)
 
     def check(self) -> None:
@@ -153,10 +160,10 @@ class Study:
         """
         self.check()
         left = set(skip)
-        todo = [v for v in (Variant(name=BASE), *self.variants) if v.name not in left]
+        todo = [v for v in (self.base, *self.variants) if v.name not in left]
         for begin in range(0, len(todo), CHUNK):
             part = todo[begin : begin + CHUNK]
-            cases = [self.case_of(v) if v.name != BASE else self.base_case for v in part]
+            cases = [self.case_of(v) for v in part]
             series = all(v.family == part[0].family != "" for v in part)
             said = _Progress(progress, begin, len(todo))
             said.say(0, 0.0, f"{len(part)} power flows")
@@ -179,8 +186,13 @@ class Study:
             result.case, contingencies=outages, options=options,
             progress=lambda done, total: say(0.9 * done / max(total, 1), f"{result.name}: N-1"),
         )  # fmt: skip
+        if not n1.base.solved()[0]:
+            # Solved beside its siblings, but not from scratch (seen with reactive limits): what
+            # the sweep says of its outages would be about nothing.
+            say(1.0, result.name)
+            return result
         # The sweep names nodes after its own base solution: keep both from one engine.
-        result = replace(result, n1=n1, flow=n1.base if n1.base.solved()[0] else result.flow)
+        result = replace(result, n1=n1, flow=n1.base)
         advice = self._advice(result, outages, say)
         say(1.0, result.name)
         spent = result.seconds + time.perf_counter() - began
@@ -203,11 +215,16 @@ class Study:
         """What the remedial search recommends, where something is violated."""
         from gridrl.whatif.tables import needs_action
 
-        recommend = remedial_search()
-        if not self.settings.recommend or recommend is None or not needs_action(result):
+        remedial = remedial_search()
+        if not self.settings.recommend or remedial is None or not needs_action(result):
             return None
         say(0.9, f"{result.name}: remedial actions")
-        found: dict[str, Any] = recommend(result.case, contingencies=outages).to_dict()
+        found: dict[str, Any] = remedial.recommend(
+            result.case,
+            options=remedial.RemedialOptions(flow=self.settings.flow),
+            contingencies=outages,
+            progress=lambda what: say(0.9, f"{result.name}: {what}"),
+        ).to_dict()
         return found
 
     def n_outages(self) -> int:
@@ -224,15 +241,14 @@ class Study:
         return read_study(path)
 
 
-def remedial_search() -> Callable[..., Any] | None:
-    """The search for remedial actions, where this installation has one."""
+def remedial_search() -> Any:
+    """The module that searches for remedial actions, None where this installation has none."""
     try:
-        found: Callable[..., Any] = import_module(_REMEDIAL).recommend
+        return import_module(_REMEDIAL)
     except ModuleNotFoundError as missing:
         if missing.name != _REMEDIAL:
             raise
         return None
-    return found
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,8 @@ def test_the_example_is_what_its_page_says(cli: Cli, tmp_path: Path) -> None:
     ran = cli("whatif", "run", "examples/evening_peak.toml", "--json", "--no-recommend")
     rows = {row["variant"]: row for row in ran.document["variants"]}
     assert rows["base"]["overloads"] == 0
-    assert rows["tie out"]["overloads"] == 3
-    assert rows["tie out"]["worst_branch"] == "line:28"
-    assert len(rows) == 11
+    trip = rows["gen 25 out"]
+    assert (trip["overloads"], trip["worst_branch"]) == (1, "trafo:63")
+    assert rows["gen 25 out, 19 up"]["overloads"] == 0
+    assert len(rows) == 8
+    assert not any(row["lost_load_mw"] for name, row in rows.items() if name != "line 43 open")
