@@ -134,6 +134,13 @@ class Model:
         return np.flatnonzero(self.holder >= 0)
 
     @cached_property
+    def held_places(self) -> tuple[Ints, Ints]:
+        """Rows that a voltage-controlling unit may sit on, on either busbar; their substations."""
+        rows = self.unit_row[self.controls]
+        rows = np.unique(rows[rows >= 0])
+        return rows, self.node_substation[self.pattern.node[rows]]
+
+    @cached_property
     def own_start(self) -> Floats:
         """[1, n_node, 2] start voltages from scratch, by row, for the base injection."""
         v = start_voltage(self, self.injection)
