@@ -240,10 +240,19 @@ def _after(
     """The states ``state`` with the elements of contingencies ``which`` gone."""
     busbar, closed = topology.busbar[state], topology.closed[state]
     b_of, branch, u_of, unit = contingencies.members(grid)
-    for row, k in enumerate(which):
-        closed[row, branch[b_of[k] : b_of[k + 1]]] = False
-        busbar[row, 2 * grid.n_branch + unit[u_of[k] : u_of[k + 1]]] = 0
+    row, at = _members(b_of, which)
+    closed[row, branch[at]] = False
+    row, at = _members(u_of, which)
+    busbar[row, 2 * grid.n_branch + unit[at]] = 0
     return Topology(busbar=busbar, closed=closed)
+
+
+def _members(of: Ints, which: Ints) -> tuple[Ints, Ints]:
+    """Rows 0.. of ``which``, repeated, and the places of their members."""
+    counts = of[which + 1] - of[which]
+    before = np.cumsum(counts) - counts
+    at = np.repeat(of[which] - before, counts) + np.arange(counts.sum())
+    return np.repeat(np.arange(which.size), counts), at
 
 
 def taken_together(parts: list[TopologySecurity]) -> TopologySecurity:

@@ -20,39 +20,41 @@ def moves_of(case: Case, actions: Actions) -> tuple[Moves, Ints]:
     at = connected(case)
     split_now = np.zeros(grid.n_substation, np.bool_)
     split_now[grid.terminal_substation[case.topology.busbar[0] == 2]] = True
-    parts: list[Ints] = []
-    units: list[Ints] = []
-    covered: list[int] = []
-    signs: list[Ints] = []
-    here_of: dict[int, Ints] = {}
-    for k in range(len(actions)):
-        if actions.kind[k] != CONFIGURE:
-            branch = np.flatnonzero(grid.branch_element == actions.element[k])
-            if branch.size != 1 or not _screened(case, int(branch[0]), actions.kind[k] == CLOSE):
-                continue
-            group = branch
-        else:
-            s = int(actions.substation[k])
-            if split_now[s]:
-                continue
-            if s not in here_of:
-                here_of[s] = np.flatnonzero((grid.terminal_substation == s) & at)
-            found = _group(case, here_of[s], actions.on_busbar2(k))
-            if found is None:
-                continue
-            group = found
-        ends = group[group < 2 * n]
-        covered.append(k)
-        parts.append(ends % n)
-        signs.append(np.where(ends < n, 1, -1))
-        units.append(group[group >= 2 * n] - 2 * n)
-    part_of, part_branch = _stacked(parts)
-    unit_of, moved_unit = _stacked(units)
+    groups: list[Ints] = []
+    covered: list[Ints] = []
+    for k in np.flatnonzero(actions.kind != CONFIGURE):
+        branch = np.flatnonzero(grid.branch_element == actions.element[k])
+        if branch.size == 1 and _screened(case, int(branch[0]), actions.kind[k] == CLOSE):
+            groups.append(branch)
+            covered.append(np.array([k]))
+    configured = np.flatnonzero((actions.kind == CONFIGURE) & (np.diff(actions.moved_of) > 0))
+    for s in np.unique(actions.substation[configured]):
+        if split_now[s]:
+            continue
+        here = np.flatnonzero((grid.terminal_substation == s) & at)
+        which = configured[actions.substation[configured] == s]
+        on2 = np.zeros((which.size, here.size), np.bool_)
+        first, last = actions.moved_of[which], actions.moved_of[which + 1]
+        row = np.repeat(np.arange(which.size), last - first)
+        moved = np.concatenate([actions.moved[a:b] for a, b in zip(first, last, strict=True)])
+        on2[row, np.searchsorted(here, moved)] = True
+        leaving, fits = _leaving(case, here, on2)
+        groups += [here[mask] for mask in leaving[fits]]
+        covered.append(which[fits])
+    of, terminal = _stacked(groups)
+    is_end = terminal < 2 * n
+    ends, units = terminal[is_end], terminal[~is_end] - 2 * n
+    owner = np.repeat(np.arange(len(groups)), np.diff(of))
     moves = Moves(
-        part_of=part_of, part_branch=part_branch, part_sign=_stacked(signs)[1].astype(np.float64),
-        unit_of=unit_of, moved_unit=moved_unit,
+        part_of=_counted(owner[is_end], len(groups)), part_branch=ends % n,
+        part_sign=np.where(ends < n, 1.0, -1.0),
+        unit_of=_counted(owner[~is_end], len(groups)), moved_unit=units,
     )  # fmt: skip
-    return moves, np.array(covered, np.int64)
+    return moves, _stacked(covered)[1]
+
+
+def _counted(owner: Ints, n: int) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n))]).astype(np.int64)
 
 
 def _screened(case: Case, branch: int, closing: bool) -> bool:
@@ -62,20 +64,18 @@ def _screened(case: Case, branch: int, closing: bool) -> bool:
     return not closing or bool(busbar[branch] > 0 and busbar[n + branch] > 0)
 
 
-def _group(case: Case, here: Ints, on2: Ints) -> Ints | None:
-    """The terminals that leave the node: those without the reference, else the fewer branches."""
+def _leaving(case: Case, here: Ints, on2: Bools) -> tuple[Bools, Bools]:
+    """[n, terminals] which leave the node: those without the reference, else the fewer branches.
+
+    And [n] whether one of the two groups has no reference.
+    """
     grid = case.grid
     n = 2 * grid.n_branch
-    is_on2: Bools = np.isin(here, on2, assume_unique=True)
-    unit = np.maximum(here - n, 0)
-    reference = (here >= n) & grid.is_reference[unit]
-    first, second = reference[~is_on2].any(), reference[is_on2].any()
-    if first and second:
-        return None
-    if not first and not second:
-        branches = here < n
-        second = 2 * (branches & is_on2).sum() > branches.sum()
-    return here[~is_on2] if second else here[is_on2]
+    reference = (here >= n) & grid.is_reference[np.maximum(here - n, 0)]
+    first, second = (reference & ~on2).any(axis=1), (reference & on2).any(axis=1)
+    many = 2 * ((here < n) & on2).sum(axis=1) > (here < n).sum()
+    other = second | (~first & many)
+    return np.where(other[:, None], ~on2, on2), ~(first & second)
 
 
 def _stacked(parts: list[Ints]) -> tuple[Ints, Ints]:
