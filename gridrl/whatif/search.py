@@ -1,0 +1,255 @@
+"""Search for switching actions: screened by DC sensitivities, then decided by AC power flows.
+
+Every action and every outage after it is screened (DC, around the AC flows of the present state).
+The best of these are solved in AC with their worst outages; what looks best then is solved with all
+outages, best first, until nothing left can be better. Combinations of two are tried among the best.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol
+
+import numpy as np
+
+from gridrl.actions import Actions, apply_actions
+from gridrl.case import Case
+from gridrl.grid import Floats, Ints
+from gridrl.powerflow.flow import flow
+from gridrl.powerflow.options import FlowOptions
+from gridrl.powerflow.sensitivity import (
+    Sensitivities,
+    loading_after,
+    loading_after_outages,
+    sensitivities,
+)
+from gridrl.security.contingency import Contingencies
+from gridrl.security.topologies import TopologySecurity, secure_topologies, taken_together
+from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, values
+from gridrl.whatif.screening import moves_of
+
+SCREEN_WORK = 3e10  # branch loadings in the screen of outages: some ten seconds
+BATCH = 8  # states proved at a time
+PARTNERS = 14  # actions that combinations are made of
+PAIR_OUTAGES = 6
+MOST_TRIED = 500  # actions solved in AC: more of them never held the best one
+
+Chosen = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Screened:
+    """What the DC screen says of every action."""
+
+    value: Floats  # [n_action] worst loading; NaN where the screen does not cover the action
+    over: Floats  # [n_action] overloads summed over the losses
+    cuts: Ints  # [n_action] outages that cut something off afterwards
+    worst: Ints  # [n_action, k] contingencies with the highest loadings, -1: none
+
+    def ranking(self) -> Ints:
+        """Actions, best first; those that the screen does not cover come first, to be solved."""
+        value = np.where(np.isnan(self.value), -1.0, self.value)
+        return np.lexsort((value, self.over, np.round(value * 200.0), self.cuts > 0))
+
+
+class Proposer(Protocol):
+    """Names the actions worth an AC power flow; a learned policy plugs in here."""
+
+    def propose(self, case: Case, actions: Actions, screened: Screened) -> Ints:
+        """Indices of actions, most promising first."""
+        ...
+
+
+class ScreenProposer:
+    """The order of the DC screen."""
+
+    def propose(self, case: Case, actions: Actions, screened: Screened) -> Ints:  # noqa: ARG002
+        return screened.ranking()
+
+
+@dataclass(eq=False, kw_only=True)
+class Search:
+    """What a search found: combinations of actions with all their contingencies solved."""
+
+    actions: Actions
+    chosen: list[Chosen]  # [n]
+    found: TopologySecurity | None  # [n]
+    value: Floats  # [n] see `gridrl.whatif.outlook.values`
+    over: Floats  # [n]
+    screened: int = 0  # actions in the DC screen
+    solves: int = 0  # AC power flows
+    exhaustive: int = 0  # those that solving every action would take
+
+
+def screen(
+    case: Case, actions: Actions, contingencies: Contingencies, options: FlowOptions, keep: int
+) -> tuple[Screened, int]:
+    """The DC screen of all actions, and how many it covered."""
+    grid = case.grid
+    moves, covered = moves_of(case, actions)
+    b_of, branch, u_of, unit = contingencies.members(grid)
+    single = (np.diff(b_of) == 1) & (np.diff(u_of) == 0)
+    losing = (np.diff(b_of) == 0) & (np.diff(u_of) == 1)
+    outage = branch[b_of[:-1][single]]
+    base = flow(case, options=options)
+    anchored = bool(base.solved()[0])
+    found = sensitivities(
+        case, np.concatenate([moves.part_branch, outage]),
+        s_from=base.s_from[0] if anchored else None, s_to=base.s_to[0] if anchored else None,
+        unit_p=base.unit_power().real if anchored else None, lost_units=unit[u_of[:-1][losing]],
+    )  # fmt: skip
+    which = np.concatenate([np.flatnonzero(losing), np.flatnonzero(single)])
+    first = loading_after(found, moves)
+    order = np.flatnonzero(np.isfinite(first))
+    outage, which = _affordable(found, outage, which, order.size)
+    loading, cuts = loading_after_outages(found, moves, outage, order)
+    n = len(actions)
+    screened = Screened(
+        value=np.full(n, np.nan), over=np.zeros(n), cuts=np.zeros(n, np.int64),
+        worst=np.full((n, keep), -1, np.int64),
+    )  # fmt: skip
+    screened.value[covered] = np.inf
+    at = covered[order]
+    screened.value[at] = loading.max(axis=1) if order.size else 0.0
+    screened.over[at] = np.maximum(loading - 1.0, 0.0).sum(axis=1)
+    screened.cuts[at] = cuts
+    most = min(keep, which.size)
+    top = np.argpartition(-loading[:, 1:], most - 1, axis=1)[:, :most] if most else at[:0, None]
+    screened.worst[at[:, None], np.arange(most)[None, :]] = which[top]
+    return screened, covered.size
+
+
+def _affordable(found: Sensitivities, outage: Ints, which: Ints, n: int) -> tuple[Ints, Ints]:
+    """The outages that the screen has time for: those that load the grid most as it is."""
+    afford = int(SCREEN_WORK / max(1, n * found.inv2.size))
+    n_lost = which.size - outage.size
+    if outage.size <= afford:
+        return outage, which
+    rows = found.column_of[outage]
+    pivot = found.column[np.maximum(rows, 0), outage]
+    carried = found.flow[0, outage]
+    usable = (rows >= 0) & (np.abs(pivot) > 1e-7 * np.abs(found.case.grid.b_dc[outage]))
+    worst = np.zeros(outage.size)
+    for e in np.flatnonzero(usable):
+        after = found.flow[0] - found.column[rows[e]] * (carried[e] / pivot[e])
+        worst[e] = ((after**2 + found.q2) * found.inv2).max()
+    kept = np.sort(np.argsort(-worst, kind="stable")[: max(8, afford)])
+    return outage[kept], np.concatenate([which[:n_lost], which[n_lost:][kept]])
+
+
+def search(
+    case: Case,
+    actions: Actions,
+    contingencies: Contingencies,
+    reference: Reference,
+    *,
+    options: FlowOptions,
+    share: float,
+    least: int,
+    pairs: bool,
+    enough: int,
+    proposer: Proposer,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Search:
+    """Find the actions, and combinations of two, with the lowest worst loading.
+
+    Parameters
+    ----------
+    share
+        AC power flows that may be spent, of those that solving every action would take.
+    least
+        ... and how many at least, on small grids.
+    enough
+        Actions to prove with all contingencies even if the first is known to be best.
+    """
+    each = len(contingencies)
+    exhaustive = len(actions) * (each + 1)
+    budget = max(int(share * exhaustive), least)
+    keep = min(8, max(3, each // 6)) if each else 0
+    progress(f"screening {len(actions)} actions")
+    screened, covered = screen(case, actions, contingencies, options, keep)
+    ranking = proposer.propose(case, actions, screened)
+    out = Search(
+        actions=actions, chosen=[], found=None, value=np.empty(0), over=np.empty(0),
+        screened=covered, exhaustive=exhaustive,
+    )  # fmt: skip
+    part = 0.72 if pairs else 1.0
+    count = min(ranking.size, MOST_TRIED, max(1, int(0.6 * part * budget / (1 + keep))))
+    tried = [(int(k),) for k in ranking[:count]]
+    progress(f"solving the {count} most promising with their worst outages")
+    _try(case, out, tried, screened.worst[ranking[:count]], contingencies, reference, options,
+         int(part * budget), enough)  # fmt: skip
+    if pairs and (out.value.size == 0 or out.value.min() > 1.0):
+        progress("combining two")
+        combined, worst = _pairs(out, screened)
+        room = max(0, (budget - out.solves - enough // 2 * each) // (1 + PAIR_OUTAGES))
+        _try(case, out, combined[:room], worst[:room], contingencies, reference, options, budget,
+             max(1, enough // 2))  # fmt: skip
+    return out
+
+
+def _try(
+    case: Case, out: Search, tried: list[Chosen], worst: Ints, contingencies: Contingencies,
+    reference: Reference, options: FlowOptions, budget: int, enough: int,
+) -> None:  # fmt: skip
+    """Solve combinations with their worst contingencies, then the best of them with all."""
+    if not tried:
+        return
+    of = np.concatenate([[0], np.cumsum((worst >= 0).sum(axis=1))]).astype(np.int64)
+    topology = apply_actions(case, out.actions, tried)
+    known = secure_topologies(
+        case, topology, contingencies, only=(of, worst[worst >= 0]), options=options
+    )
+    out.solves += known.solves
+    bound = values(known, reference)
+    order = [k for k in order_of(bound, excess(known)) if bound[k] < REFUSED]
+    best = out.value.min() if out.value.size else np.inf
+    done = 0
+    each = len(contingencies) + 1
+    for begin in range(0, len(order), BATCH):
+        room = max((budget - out.solves) // each, min(2, enough) - done)
+        batch = [k for k in order[begin : begin + BATCH] if bound[k] < best or done < enough][:room]
+        if not batch:
+            break
+        chosen = [tried[k] for k in batch]
+        proved = secure_topologies(
+            case, apply_actions(case, out.actions, chosen), contingencies, options=options
+        )
+        out.solves += proved.solves
+        out.chosen += chosen
+        out.found = proved if out.found is None else taken_together([out.found, proved])
+        value = values(proved, reference)
+        out.value = np.concatenate([out.value, value])
+        out.over = np.concatenate([out.over, excess(proved)])
+        best = min(best, float(value.min()))
+        done += len(batch)
+
+
+def _pairs(out: Search, screened: Screened) -> tuple[list[Chosen], Ints]:
+    """Combinations of two of the best actions, most promising first, with outages to try."""
+    order = order_of(out.value, out.over)
+    partners = [out.chosen[k][0] for k in order if out.value[k] < REFUSED]
+    seen = set(partners)
+    partners += [int(k) for k in screened.ranking()[: 4 * PARTNERS] if int(k) not in seen]
+    partners = _spread(out.actions, partners)[:PARTNERS]
+    rank = {k: at for at, k in enumerate(partners)}
+    found = [(a, b) for a, b in combinations(partners, 2) if out.actions.compatible(a, b)]
+    found.sort(key=lambda pair: rank[pair[0]] + rank[pair[1]])
+    worst = np.full((len(found), PAIR_OUTAGES), -1, np.int64)
+    for row, (a, b) in enumerate(found):
+        both = [k for pair in zip(screened.worst[a], screened.worst[b], strict=True) for k in pair]
+        some = [int(k) for k in dict.fromkeys(both) if k >= 0][:PAIR_OUTAGES]
+        worst[row, : len(some)] = some
+    return found, worst
+
+
+def _spread(actions: Actions, partners: list[int], each: int = 3) -> list[int]:
+    """The same order, with at most ``each`` actions of one substation."""
+    count: dict[int, int] = {}
+    out = []
+    for k in partners:
+        s = int(actions.substation[k])
+        count[s] = count.get(s, 0) + 1
+        if s < 0 or count[s] <= each:
+            out.append(k)
+    return out
