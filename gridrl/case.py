@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from gridrl.costs import Costs
 from gridrl.errors import GridError
 from gridrl.grid import Grid, Injection, Topology
 
@@ -64,9 +65,11 @@ class Case:
     def digest(self) -> str:
         """SHA-256 over every array and name: stored with each result, so that grids never mix."""
         sha = hashlib.sha256()
-        for part in (self.grid, self.topology, self.injection):
+        for part in (self.grid, self.grid.costs, self.topology, self.injection):
             for item in fields(part):
                 value = getattr(part, item.name)
+                if isinstance(value, Costs):  # the next part
+                    continue
                 sha.update(item.name.encode())
                 if isinstance(value, np.ndarray):
                     sha.update(f"{value.dtype}{value.shape}".encode())

@@ -19,31 +19,17 @@ Signs: branch power is positive into the branch; injections are positive into th
 load is negative). Complex power is ``p + 1j q``, an admittance is ``g + 1j b``.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gridrl.arrays import Bools, Complexes, Floats, Ints, freeze
+from gridrl.costs import Costs
 from gridrl.errors import ElementError, GridError, offending
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Complexes = NDArray[np.complex128]
-
-
-def _freeze(instance: object, float_ok_nan: frozenset[str]) -> None:
-    """Copy and lock every array field, and refuse NaN where it has no meaning."""
-    for field in fields(instance):  # type: ignore[arg-type]
-        value = getattr(instance, field.name)
-        if isinstance(value, np.ndarray):
-            own = value.copy()
-            if own.dtype.kind in "fc" and field.name not in float_ok_nan and np.isnan(own).any():
-                where = np.flatnonzero(np.isnan(own))[:5].tolist()
-                raise GridError(f"{field.name} is NaN at positions {where}. Give a finite value.")
-            own.setflags(write=False)
-            object.__setattr__(instance, field.name, own)
+__all__ = ["Bools", "Complexes", "Floats", "Grid", "Injection", "Ints", "Topology"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,6 +76,8 @@ class Grid:
     i_max_from: Floats  # [n_branch] p.u. current rating at the from end, np.inf where unlimited
     i_max_to: Floats  # [n_branch] p.u. current rating at the to end, np.inf where unlimited
     s_max: Floats  # [n_branch] p.u. apparent power rating at both ends, np.inf where unlimited
+    angle_min: Floats  # [n_branch] rad least va_from - va_to, -np.inf where unlimited
+    angle_max: Floats  # [n_branch] rad largest va_from - va_to, np.inf where unlimited
     # Units
     unit_element: Ints  # [n_unit] element that the unit is (part of)
     unit_kind: tuple[
@@ -100,6 +88,7 @@ class Grid:
     is_reference: Bools  # [n_unit] also holds the angle and balances active power
     va_reference: Floats  # [n_unit] rad angle that a reference unit holds, 0 elsewhere
     slack_weight: Floats  # [n_unit] share in balancing P when the slack is distributed
+    dispatchable: Bools  # [n_unit] an optimal power flow may choose its p and q, within limits
     p_min: Floats  # [n_unit] p.u., -np.inf where unlimited
     p_max: Floats  # [n_unit] p.u., np.inf where unlimited
     q_min: Floats  # [n_unit] p.u., -np.inf where unlimited
@@ -109,9 +98,10 @@ class Grid:
     i_share_q: Floats  # [n_unit] constant-current share of q
     z_share_p: Floats  # [n_unit] constant-impedance share of p (1 for a shunt)
     z_share_q: Floats  # [n_unit] constant-impedance share of q
+    costs: Costs
 
     def __post_init__(self) -> None:
-        _freeze(self, frozenset({"bus_x", "bus_y"}))
+        freeze(self, frozenset({"bus_x", "bus_y"}))
         self._check_lengths()
         for name, size, names in (
             ("bus_substation", self.n_substation, self.bus_id),
@@ -127,6 +117,10 @@ class Grid:
                     f"does not exist (valid: 0..{size - 1}): {offending(bad, names)}. Check the "
                     "buses that these elements name."
                 )
+        if ((self.costs.unit < 0) | (self.costs.unit >= self.n_unit)).any():
+            raise GridError(
+                f"A cost function names a unit that does not exist (valid: 0..{self.n_unit - 1})."
+            )
         short = self.from_substation == self.to_substation
         if short.any():
             raise GridError(
@@ -151,11 +145,12 @@ class Grid:
             "n_element": ("element_kind", "element_id", "element_name"),
             "n_branch": (
                 "branch_element from_substation to_substation y_ff y_ft y_tf y_tt b_dc shift_dc "
-                "i_max_from i_max_to s_max"
+                "i_max_from i_max_to s_max angle_min angle_max"
             ).split(),
             "n_unit": (
                 "unit_element unit_kind unit_substation controls_voltage is_reference va_reference "
-                "slack_weight p_min p_max q_min q_max i_share_p i_share_q z_share_p z_share_q"
+                "slack_weight dispatchable p_min p_max q_min q_max i_share_p i_share_q z_share_p "
+                "z_share_q"
             ).split(),
         }
         for size_name, names in groups.items():
@@ -289,7 +284,7 @@ class Topology:
     closed: Bools  # [B, n_branch]
 
     def __post_init__(self) -> None:
-        _freeze(self, frozenset())
+        freeze(self)
         if self.busbar.ndim != 2 or self.closed.ndim != 2:
             raise GridError(
                 "busbar and closed must have a leading batch axis; got shapes "
@@ -321,7 +316,7 @@ class Injection:
     v_set: Floats  # [B, n_unit] p.u., NaN where the unit does not control voltage
 
     def __post_init__(self) -> None:
-        _freeze(self, frozenset({"v_set"}))
+        freeze(self, frozenset({"v_set"}))
         if self.p.ndim != 2 or not (self.p.shape == self.q.shape == self.v_set.shape):
             raise GridError(
                 "p, q and v_set must share one shape [B, n_unit]; got "

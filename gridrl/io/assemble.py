@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.case import Case, ReportRow
+from gridrl.costs import Costs
 from gridrl.errors import CaseError, offending
 from gridrl.grid import Bools, Complexes, Floats, Grid, Injection, Ints, Topology
 from gridrl.io.validate import validate
@@ -52,6 +53,8 @@ class Branches:
     i_max_from: Floats  # [n] p.u., np.inf where unlimited
     i_max_to: Floats  # [n] p.u., np.inf where unlimited
     s_max: Floats  # [n] p.u., np.inf where unlimited
+    angle_min: Floats  # [n] rad, -np.inf where unlimited
+    angle_max: Floats  # [n] rad, np.inf where unlimited
     closed: Bools  # [n]
     from_busbar: Busbars  # [n] 0 or 1
     to_busbar: Busbars  # [n] 0 or 1
@@ -72,6 +75,7 @@ class Units:
     is_reference: Bools  # [n]
     va_reference: Floats  # [n] rad
     slack_weight: Floats  # [n]
+    dispatchable: Bools  # [n]
     p_min: Floats  # [n] p.u.
     p_max: Floats  # [n] p.u.
     q_min: Floats  # [n] p.u.
@@ -111,6 +115,7 @@ class Units:
             is_reference=np.zeros(n, dtype=bool),
             va_reference=zero,
             slack_weight=zero,
+            dispatchable=np.zeros(n, dtype=bool),
             p_min=-inf,
             p_max=inf,
             q_min=-inf,
@@ -145,12 +150,13 @@ def assemble(
     buses: Buses,
     branches: Branches,
     units: Units,
+    costs: Costs | None = None,
     report: Sequence[ReportRow],
     source: str,
     origin: str,
     notes: Sequence[str] = (),
 ) -> Case:
-    """Join the tables into a `Case`.
+    """Join the tables into a `Case`; ``costs`` count units as ``units`` lists them.
 
     Raises
     ------
@@ -159,7 +165,7 @@ def assemble(
     GridError
         `Grid` refuses the arrays.
     """
-    grid = _grid(name, s_base_mva, buses, branches, units)
+    grid = _grid(name, s_base_mva, buses, branches, units, costs or Costs.none())
     busbar = np.concatenate([branches.from_busbar, branches.to_busbar, units.busbar])
     case = Case(
         grid=grid,
@@ -173,7 +179,9 @@ def assemble(
     return replace(case, report=(*report, *validate(case)))
 
 
-def _grid(name: str, s_base_mva: float, buses: Buses, branches: Branches, units: Units) -> Grid:
+def _grid(
+    name: str, s_base_mva: float, buses: Buses, branches: Branches, units: Units, costs: Costs
+) -> Grid:
     substation, lead = _substations(buses)
     real = np.array([bool(ident) for ident in buses.id], dtype=bool)
     listed = np.flatnonzero(real)
@@ -205,15 +213,17 @@ def _grid(name: str, s_base_mva: float, buses: Buses, branches: Branches, units:
         unit_substation=substation[units.bus],
         controls_voltage=~np.isnan(units.v_set),
         **{key: getattr(units, key) for key in _UNIT_FIELDS},
+        costs=costs,
     )
 
 
 _BRANCH_FIELDS = (
     *("y_ff", "y_ft", "y_tf", "y_tt", "b_dc", "shift_dc"),
-    *("i_max_from", "i_max_to", "s_max"),
+    *("i_max_from", "i_max_to", "s_max", "angle_min", "angle_max"),
 )
 _UNIT_FIELDS = (
-    *("is_reference", "va_reference", "slack_weight", "p_min", "p_max", "q_min", "q_max"),
+    *("is_reference", "va_reference", "slack_weight", "dispatchable"),
+    *("p_min", "p_max", "q_min", "q_max"),
     *("i_share_p", "i_share_q", "z_share_p", "z_share_q"),
 )
 

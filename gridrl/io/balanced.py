@@ -66,6 +66,7 @@ def from_network(
         buses=_fused(parts.buses, network.switches, bus_of, live, rows),
         branches=parts.branches,
         units=stack(units),
+        costs=parts.costs,
     )
     parts = _with_three_windings(parts, network.transformers_3w, bus_of, live, tables, rows)
     return assemble(
@@ -74,6 +75,7 @@ def from_network(
         buses=parts.buses,
         branches=parts.branches,
         units=parts.units,
+        costs=parts.costs,
         report=rows,
         source=source,
         origin=origin,
@@ -96,7 +98,8 @@ def _tables(network: Any, bus_name: dict[int, str]) -> MatpowerTables:
     shunt = np.zeros((network.n_branches, 2), dtype=np.complex128)
     for k, row in enumerate(network.branches):
         branch[k] = (row["from_id"], row["to_id"], row["r"], row["x"], row["b"], row["rate_a"],
-                     0, 0, row["tap"], row["shift"], row["in_service"], -360, 360)  # fmt: skip
+                     0, 0, row["tap"], row["shift"], row["in_service"], row["angmin"],
+                     row["angmax"])  # fmt: skip
         ends = (row["g_fr"], row["b_fr"], row["g_to"], row["b_to"])
         # powerio: "b" is the total; the split is given only where the format has one.
         g_fr, b_fr, g_to, b_to = ends if any(ends) else (0, row["b"] / 2, 0, row["b"] / 2)
@@ -112,8 +115,22 @@ def _tables(network: Any, bus_name: dict[int, str]) -> MatpowerTables:
         bus_name=tuple(bus_name.get(int(b), "") for b in bus[:, 0]) if bus_name else (),
         branch_shunt=shunt,
         branch_name=tuple((row["name"] or "").strip() for row in network.branches),
-        has_gencost=any(row["cost"] for row in network.generators),
+        gencost=_gencost([row["cost"] for row in network.generators]),
     )
+
+
+def _gencost(costs: Sequence[dict[str, Any] | None]) -> Floats | None:
+    """MATPOWER's cost table; a generator without costs among others that have some costs 0."""
+    if not any(costs):
+        return None
+    width = max(len(cost["coeffs"]) for cost in costs if cost)
+    table = np.zeros((len(costs), 4 + max(width, 1)))
+    table[:, 0], table[:, 3] = 2, 1
+    for row, cost in zip(table, costs, strict=True):
+        if cost and cost["coeffs"]:
+            row[:4] = cost["model"], cost["startup"], cost["shutdown"], cost["ncost"]
+            row[4 : 4 + len(cost["coeffs"])] = cost["coeffs"]
+    return table
 
 
 def _positions(kind: str, numbers: Sequence[Any], bus_of: dict[int, int]) -> Ints:
@@ -373,6 +390,8 @@ def _legs(
         i_max_from=unlimited,
         i_max_to=unlimited,
         s_max=np.where(rate == 0, np.inf, rate / base),
+        angle_min=-unlimited,
+        angle_max=unlimited,
         closed=on,
         from_busbar=live[at].astype(np.int8),
         to_busbar=np.ones(3, dtype=np.int8),

@@ -21,11 +21,12 @@ import numpy as np
 from platformdirs import user_cache_dir
 
 from gridrl.case import Case, Fate, ReportRow
+from gridrl.costs import Costs
 from gridrl.errors import GridrlError
 from gridrl.grid import Grid, Injection, Topology
 
 _FORMAT = 1
-_PARTS = {"grid": Grid, "topology": Topology, "injection": Injection}
+_PARTS = {"costs": Costs, "grid": Grid, "topology": Topology, "injection": Injection}
 _CONVERTERS = ("pandapower", "pandas", "numpy", "powerio", "pypowsybl")
 _PACKAGE = Path(__file__).parent.parent
 
@@ -69,8 +70,7 @@ def _own_code() -> bytes:
     sha = hashlib.sha256(f"format {_FORMAT}".encode())
     for source in [
         *sorted((_PACKAGE / "io").glob("*.py")),
-        _PACKAGE / "grid.py",
-        _PACKAGE / "case.py",
+        *(_PACKAGE / name for name in ("arrays.py", "case.py", "costs.py", "grid.py")),
     ]:
         sha.update(source.name.encode() + source.read_bytes())
     for package in _CONVERTERS:
@@ -110,10 +110,12 @@ def _pack(case: Case) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     texts: dict[str, Any] = {}
     for part, kind in _PARTS.items():
+        owner = case.grid.costs if kind is Costs else getattr(case, part)
         for item in fields(kind):
-            value = getattr(getattr(case, part), item.name)
+            value = getattr(owner, item.name)
             key = f"{part}.{item.name}"
-            (arrays if isinstance(value, np.ndarray) else texts)[key] = value
+            if not isinstance(value, Costs):  # a part of its own
+                (arrays if isinstance(value, np.ndarray) else texts)[key] = value
     texts["report"] = [
         [str(row.fate), row.kind, row.count, row.note, list(row.elements)] for row in case.report
     ]
@@ -127,6 +129,9 @@ def _unpack(stored: dict[str, Any]) -> Case:
     for part, kind in _PARTS.items():
         values: dict[str, Any] = {}
         for item in fields(kind):
+            if item.name == "costs":
+                values["costs"] = parts.pop("costs")
+                continue
             key = f"{part}.{item.name}"
             value = stored[key] if key in stored else texts[key]
             values[item.name] = tuple(value) if isinstance(value, list) else value

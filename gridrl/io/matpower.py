@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridrl.case import Case, Fate, ReportRow
+from gridrl.costs import Costs
 from gridrl.errors import CaseError
 from gridrl.grid import Bools, Floats, Ints
 from gridrl.io.assemble import Branches, Buses, Units, assemble, stack
+from gridrl.io.matpower_costs import read_costs
 from gridrl.io.matpower_tables import (
     ANGMAX,
     ANGMIN,
@@ -77,6 +79,7 @@ class Parts:
     buses: Buses
     branches: Branches
     units: Units
+    costs: Costs
 
 
 def from_tables(
@@ -107,6 +110,7 @@ def from_tables(
         buses=parts.buses,
         branches=parts.branches,
         units=parts.units,
+        costs=parts.costs,
         report=rows,
         source=source,
         origin=origin,
@@ -129,7 +133,8 @@ def convert(tables: MatpowerTables, rows: list[ReportRow], *, name: str) -> Part
     roles = _roles(tables, position, rows)
     branches = _branches(tables, position, vn_kv, rows)
     units = _units(tables, roles, rows)
-    _report_unread(tables, rows)
+    first = units.kind.index("gen") if len(tables.gen) else 0
+    costs = read_costs(tables.gencost, len(tables.gen), first, base, rows)
     buses = Buses(
         id=ids,
         name=tables.bus_name or ("",) * len(ids),
@@ -139,7 +144,7 @@ def convert(tables: MatpowerTables, rows: list[ReportRow], *, name: str) -> Part
         v_max=tables.bus[:, VMAX],
         area=tuple(f"{a:g}" if np.isfinite(a) else "" for a in tables.bus[:, BUS_AREA]),
     )
-    return Parts(buses=buses, branches=branches, units=units)
+    return Parts(buses=buses, branches=branches, units=units, costs=costs)
 
 
 def _base_kv(tables: MatpowerTables, labels: tuple[str, ...], rows: list[ReportRow]) -> Floats:
@@ -235,6 +240,7 @@ def _branches(
         if mask.any():
             rows.append(ReportRow(fate=Fate.KEPT, kind=kind, count=int(mask.sum()), note=""))
     unlimited = np.full(n, np.inf)
+    angle_min, angle_max = _angle_limits(branch)
     names = _branch_names(branch)
     if tables.branch_name:
         names = tuple(own or made for own, made in zip(tables.branch_name, names, strict=True))
@@ -253,6 +259,8 @@ def _branches(
         i_max_from=unlimited,
         i_max_to=unlimited,
         s_max=np.where(branch[:, RATE_A] == 0, np.inf, branch[:, RATE_A] / tables.base_mva),
+        angle_min=angle_min,
+        angle_max=angle_max,
         closed=(branch[:, BR_STATUS] > 0) & ~isolated[start] & ~isolated[end],
         from_busbar=(~isolated[start]).astype(np.int8),
         to_busbar=(~isolated[end]).astype(np.int8),
@@ -323,6 +331,7 @@ def _gens(tables: MatpowerTables, roles: Roles) -> Units:
         is_reference=roles.reference,
         va_reference=np.where(roles.reference, np.deg2rad(tables.bus[roles.bus, VA]), 0.0),
         slack_weight=roles.reference.astype(float),
+        dispatchable=np.ones(n, dtype=bool),
         p_min=limit(PMIN, -np.inf),
         p_max=limit(PMAX, np.inf),
         q_min=limit(QMIN, -np.inf),
@@ -334,19 +343,17 @@ def _gens(tables: MatpowerTables, roles: Roles) -> Units:
     )
 
 
-def _report_unread(tables: MatpowerTables, rows: list[ReportRow]) -> None:
-    """Columns and tables that no power flow uses and that are not read yet."""
-    if tables.has_gencost:
-        note = "generator costs are not read yet; an OPF on this case has none"
-        rows.append(ReportRow(fate=Fate.REFUSED, kind="gencost", count=len(tables.gen), note=note))
-    if tables.branch.shape[1] > ANGMAX:
-        low, high = tables.branch[:, ANGMIN], tables.branch[:, ANGMAX]
-        # MATPOWER: 0/0 and -360/360 mean unlimited.
-        limited = ((low > -360) | (high < 360)) & ~((low == 0) & (high == 0))
-        if limited.any():
-            ids = tuple(str(k + 1) for k in range(len(low)))
-            note = "angle difference limits are not read yet"
-            rows.append(report_row(Fate.REFUSED, "branch angle limit", limited, ids, note))
+def _angle_limits(branch: Floats) -> tuple[Floats, Floats]:
+    """Limits of the angle difference in rad; MATPOWER: 0/0 and -360/360 mean unlimited."""
+    n = len(branch)
+    if branch.shape[1] <= ANGMAX:
+        return np.full(n, -np.inf), np.full(n, np.inf)
+    low, high = branch[:, ANGMIN], branch[:, ANGMAX]
+    given = (low != 0) | (high != 0)
+    return (
+        np.where(given & (low > -360), np.deg2rad(low), -np.inf),
+        np.where(given & (high < 360), np.deg2rad(high), np.inf),
+    )
 
 
 def report_row(fate: Fate, kind: str, mask: Bools, ids: Sequence[str], note: str) -> ReportRow:

@@ -28,7 +28,7 @@ class MatpowerTables:
     gen: Floats  # [n_gen, >= 8], capability columns from PMAX on may be missing
     branch: Floats  # [n_branch, >= 11]
     bus_name: tuple[str, ...] = ()  # [n_bus] or empty
-    has_gencost: bool = False
+    gencost: Floats | None = None  # [n_gen or 2 n_gen, >= 5]
     branch_shunt: Complexes | None = None  # [n_branch, 2] p.u. at either end, instead of BR_B
     branch_name: tuple[str, ...] = ()  # [n_branch] "" for the default, or empty
 
@@ -101,6 +101,10 @@ def check_numbers(tables: MatpowerTables, labels: tuple[str, ...]) -> None:
     ):
         bad = np.array([b not in known for b in table[:, column].tolist()], dtype=bool)
         refuse(bad, names, field, "names a bus that is not in the bus table", "Correct it.")
+    if branch.shape[1] > ANGMAX:
+        for column, field in ((ANGMIN, "ANGMIN (degrees)"), (ANGMAX, "ANGMAX (degrees)")):
+            bad = np.isnan(branch[:, column])
+            refuse(bad, lines, field, "is NaN", "Write -360 and 360 where unlimited.")
     loop = branch[:, F_BUS] == branch[:, T_BUS]
     refuse(loop, lines, "F_BUS and T_BUS", "are the same bus", "Remove the branch.")
 

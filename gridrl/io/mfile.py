@@ -33,6 +33,7 @@ class Literals:
     text: str  # a MATPOWER file of nothing but literal fields
     fields: tuple[str, ...]  # every field of mpc, in file order
     bus_name: tuple[str, ...]  # the entries of mpc.bus_name
+    gencost: tuple[tuple[float, ...], ...]  # rows of mpc.gencost; the parser drops some
     program: tuple[Statement, ...]  # what remains to be carried out, in order
 
 
@@ -118,6 +119,7 @@ def literals(text: str, path: str | Path) -> Literals:
     fields: list[str] = []
     program: list[Statement] = []
     names: tuple[str, ...] = ()
+    gencost: tuple[tuple[float, ...], ...] = ()
     branching = False
     for raw in split(text):
         statement = _with_quotients(raw)
@@ -137,6 +139,8 @@ def literals(text: str, path: str | Path) -> Literals:
             if field == "bus_name":
                 strings = _STRING.finditer(found.group(2))
                 names = tuple(_unquoted(item.group(0)) for item in strings)
+            elif field == "gencost":
+                gencost = _numbers(found.group(2), f"{path}, line {statement.line}: mpc.gencost")
             elif field in _TABLES:
                 kept.append(statement.text.replace(",", " ") + ";")  # the parser wants blanks
         else:
@@ -149,8 +153,27 @@ def literals(text: str, path: str | Path) -> Literals:
     if "baseMVA" not in fields:
         kept.append("mpc.baseMVA = 1;")  # the parser wants one; the program computes the true one
     return Literals(
-        text="\n".join(kept), fields=tuple(fields), bus_name=names, program=tuple(program)
+        text="\n".join(kept),
+        fields=tuple(fields),
+        bus_name=names,
+        gencost=gencost,
+        program=tuple(program),
     )
+
+
+def _numbers(table: str, where: str) -> tuple[tuple[float, ...], ...]:
+    """The rows of a literal table; all must be equally long, as in MATLAB."""
+    try:
+        rows = tuple(
+            tuple(float(word) for word in line.replace(",", " ").split())
+            for line in re.split(r"[;\n]", table.strip()[1:-1])
+            if line.strip()
+        )
+    except ValueError as error:
+        raise CaseError(f"{where} holds no table of numbers ({error}). Correct it.") from error
+    if len({len(row) for row in rows}) > 1:
+        raise CaseError(f"{where} has rows of different length. Give all the same columns.")
+    return rows
 
 
 def _unquoted(item: str) -> str:
@@ -176,7 +199,7 @@ def _uses_tables(statement: Statement) -> bool:
 
 
 _CONTROL = re.compile(r"(if|for|while|switch|try|return)\b")
-_TABLES = ("version", "baseMVA", "bus", "gen", "branch", "gencost", "dcline")
+_TABLES = ("version", "baseMVA", "bus", "gen", "branch", "dcline")
 
 
 def _is_literal(value: str) -> bool:

@@ -24,6 +24,7 @@ from gridrl.io.pandapower_branches import (
     impedance_switches,
 )
 from gridrl.io.pandapower_check import clean
+from gridrl.io.pandapower_costs import read_costs
 from gridrl.io.pandapower_ppc import Model, build_model
 from gridrl.io.pandapower_report import report as loss_report
 from gridrl.io.pandapower_units import UNIT_TABLES, Units, build_units, column
@@ -80,6 +81,14 @@ def _convert(model: Model, name: str, source: str, rows: list[ReportRow]) -> Cas
     units = build_units(model, first, branches.take(looped))
     rows = [*rows, *loss_report(own, model, branches, looped)]
     branches = branches.take(~looped)
+    at = {key: k for k, key in enumerate(zip(units.kind, units.element, strict=True))}
+
+    def unit_of(table: str, index: int) -> int | None:
+        position = frames[table].index.get_indexer([index])[0]
+        return at.get((table, first[table] + position)) if position >= 0 else None
+
+    costs, cost_rows = read_costs(own, unit_of)
+    rows += cost_rows
     grid = Grid(
         name=name,
         s_base_mva=float(own.sn_mva),
@@ -90,6 +99,7 @@ def _convert(model: Model, name: str, source: str, rows: list[ReportRow]) -> Cas
         element_name=tuple(text for table in tables for text in _names(frames[table])),
         **_branch_columns(branches),
         **_unit_columns(units),
+        costs=costs,
     )
     return Case(
         grid=grid,
@@ -200,11 +210,16 @@ def _branch_columns(branches: Branches) -> dict[str, Any]:
         "i_max_from": branches.i_max_from,
         "i_max_to": branches.i_max_to,
         "s_max": branches.s_max,
+        "angle_min": np.full(branches.element.size, -np.inf),
+        "angle_max": np.full(branches.element.size, np.inf),
     }
 
 
 def _unit_columns(units: Units) -> dict[str, Any]:
-    same = "controls_voltage is_reference va_reference slack_weight p_min p_max q_min q_max".split()
+    same = (
+        "controls_voltage is_reference va_reference slack_weight dispatchable "
+        "p_min p_max q_min q_max"
+    ).split()
     return {key: getattr(units, key) for key in same} | {
         "unit_element": units.element.astype(np.int64),
         "unit_kind": tuple(units.kind.tolist()),

@@ -138,7 +138,9 @@ def _read_table(net: Any, table: str, value: dict[str, Any], where: str) -> list
     dropped = []
     for k, name in enumerate(columns):
         column = [row[k] for row in cells]
-        if any(isinstance(cell, list | dict) for cell in column):
+        if (table, name) == ("pwl_cost", "points") and all(map(_is_points, column)):
+            frame[name] = _objects([[[_float(x) for x in part] for part in c] for c in column])
+        elif any(isinstance(cell, list | dict) for cell in column):
             dropped.append(name)
         else:
             frame[name] = _column(column, dtypes.get(name, ""))
@@ -151,6 +153,19 @@ def _read_table(net: Any, table: str, value: dict[str, Any], where: str) -> list
         ReportRow(fate=Fate.REFUSED, kind=f"{table}.{name}"[:80], count=len(index), note=note)
         for name in dropped
     ]
+
+
+def _is_points(cell: Any) -> bool:
+    """Whether a cell is a list of lists of numbers: ranges and slopes of a cost function."""
+    return isinstance(cell, list) and all(
+        isinstance(part, list) and all(type(x) in (int, float) for x in part) for part in cell
+    )
+
+
+def _objects(cells: list[Any]) -> Any:
+    out = np.empty(len(cells), dtype=object)
+    out[:] = cells
+    return out
 
 
 def _split(

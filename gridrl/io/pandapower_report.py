@@ -22,8 +22,6 @@ MAPPED = {
     "asymmetric_sgen": "the sum of the phases, balanced",
 }
 NOT_READ = {
-    "poly_cost": "costs are not read yet; no effect on a power flow",
-    "pwl_cost": "costs are not read yet; no effect on a power flow",
     "controller": "controllers are not run: taps and set points stay as they stand in the net",
     "measurement": "measurements have no effect on a power flow",
     "group": "groups have no effect on a power flow",
@@ -38,6 +36,8 @@ def report(net: Any, model: Model, branches: Branches, looped: Bools) -> list[Re
     rows = []
     for table, frame in net.items():
         if not isinstance(frame, pd.DataFrame) or table.startswith(("_", "res_")) or not len(frame):
+            continue
+        if table in ("poly_cost", "pwl_cost"):  # gridrl.io.pandapower_costs reports them
             continue
         rows += _table(net, table, model)
     rows += _loops(branches, looped)
@@ -119,7 +119,7 @@ def _ratings(net: Any) -> list[ReportRow]:
     for table in ("line", "trafo", "trafo3w"):
         limited = ~np.isnan(column(net[table], "max_loading_percent", np.nan))
         if limited.any():
-            note = "max_loading_percent is not read yet; loadings refer to the full rating"
+            note = "max_loading_percent is not read: loadings and limits refer to the full rating"
             rows.append(
                 _row(Fate.REFUSED, f"{table}.max_loading_percent", net[table].index[limited], note)
             )

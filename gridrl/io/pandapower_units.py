@@ -30,6 +30,7 @@ class Units:
     is_reference: Bools  # [n_unit]
     va_reference: Floats  # [n_unit] rad
     slack_weight: Floats  # [n_unit]
+    dispatchable: Bools  # [n_unit]
     p: Floats  # [n_unit] p.u. into the busbar
     q: Floats  # [n_unit] p.u.
     v_set: Floats  # [n_unit] p.u., NaN where the unit does not control voltage
@@ -88,6 +89,7 @@ def _units(model: Model, table: str, frame: Any, element: Ints, bus: Any, **own:
         "is_reference": np.zeros(size, dtype=bool),
         "va_reference": zero,
         "slack_weight": zero,
+        "dispatchable": np.zeros(size, dtype=bool),
         "p": zero,
         "q": zero,
         "v_set": np.full(size, np.nan),
@@ -112,6 +114,18 @@ def _limits(frame: Any, *, load: bool) -> dict[str, Floats]:
     return limits
 
 
+def _controllable(frame: Any, *, missing: bool) -> Bools:
+    """Whether an optimal power flow may move the elements; pandapower has it as any type."""
+    if "controllable" not in frame:
+        return np.full(len(frame), missing)
+    return np.array(
+        [
+            missing if value is None or value != value else bool(value)
+            for value in frame.controllable
+        ]
+    )
+
+
 def _ext_grids(model: Model, first: int) -> list[Units]:
     table = model.net.ext_grid
     size = len(table)
@@ -127,6 +141,7 @@ def _ext_grids(model: Model, first: int) -> list[Units]:
             is_reference=np.ones(size, dtype=bool),
             va_reference=angle if model.options["calculate_voltage_angles"] else 0.0 * angle,
             slack_weight=column(table, "slack_weight", 1.0),
+            dispatchable=np.ones(size, dtype=bool),
             v_set=column(table, "vm_pu", np.nan),
             **_limits(table, load=False),
         )
@@ -150,6 +165,7 @@ def _gens(model: Model, first: int) -> list[Units]:
             is_reference=slack,
             va_reference=np.where(slack, _angle_held(model, table.bus), 0.0),
             slack_weight=column(table, "slack_weight", 0.0),
+            dispatchable=_controllable(table, missing=True),
             p=column(table, "p_mw", np.nan) * column(table, "scaling", 1.0),
             v_set=column(table, "vm_pu", np.nan),
             **_limits(table, load=False),
@@ -208,6 +224,7 @@ def _constant_power(table: str) -> Callable[[Model, int], list[Units]]:
                 p=p * scale,
                 q=q * scale,
                 share=_shares(model, frame.bus),
+                dispatchable=_controllable(frame, missing=False),
                 **_limits(frame, load=is_load),
             )
         ]
@@ -345,6 +362,7 @@ def _loops(loops: Branches) -> Units:
         is_reference=np.zeros(size, dtype=bool),
         va_reference=np.zeros(size),
         slack_weight=np.zeros(size),
+        dispatchable=np.zeros(size, dtype=bool),
         p=-y.real,
         q=y.imag,
         v_set=np.full(size, np.nan),

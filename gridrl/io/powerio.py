@@ -100,7 +100,8 @@ def matpower_tables(found: Literals, module: Any, path: Path) -> MatpowerTables:
     """The tables of a parsed case file after its own conversions."""
     ppc = module.value.to_ppc()
     work = Workspace(
-        tables={key: np.array(ppc[key], dtype=float) for key in ("bus", "gen", "branch")},
+        tables={key: np.array(ppc[key], dtype=float) for key in ("bus", "gen", "branch")}
+        | {"gencost": np.array(found.gencost, dtype=float)},
         base_mva=float(ppc["baseMVA"]) if "baseMVA" in found.fields else float("nan"),
     )
     carry_out(found.program, work, path)
@@ -110,7 +111,7 @@ def matpower_tables(found: Literals, module: Any, path: Path) -> MatpowerTables:
         gen=work.tables["gen"],
         branch=work.tables["branch"],
         bus_name=found.bus_name,
-        has_gencost="gencost" in found.fields,
+        gencost=work.tables["gencost"],
     )
 
 

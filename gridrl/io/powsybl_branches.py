@@ -115,6 +115,8 @@ def _two_port(
         i_max_from=unlimited,
         i_max_to=unlimited,
         s_max=unlimited,
+        angle_min=-unlimited,
+        angle_max=unlimited,
         closed=np.ones(len(frame), dtype=bool),
         from_busbar=one.busbar,
         to_busbar=two.busbar,

@@ -107,6 +107,7 @@ def _gens(frame: Frame, places: Places, rows: list[ReportRow]) -> Units:
     return replace(
         units,
         v_set=_set_points(frame, places, units.bus, holds, rows),
+        dispatchable=np.ones(units.bus.size, dtype=bool),
         p_min=frame.limits("min_p", -np.inf) / S_BASE_MVA,
         p_max=p_max,
         q_min=frame.limits("min_q_at_target_p", -np.inf) / S_BASE_MVA,

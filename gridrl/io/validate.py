@@ -214,6 +214,12 @@ def _inverted_limits(grid: Grid) -> list[ReportRow]:
         *suspect(
             "bus", grid.v_min > grid.v_max, grid.substation_name, "v_min is above v_max (p.u.)"
         ),
+        *suspect(
+            "branch",
+            grid.angle_min > grid.angle_max,
+            grid.branch_label,
+            "angle_min is above angle_max (degrees)",
+        ),
     ]
 
 

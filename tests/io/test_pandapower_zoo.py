@@ -112,13 +112,11 @@ def test_coordinates_are_read():
 def test_what_cannot_be_represented_is_refused_by_name():
     net = zoo.generators()
     pp.create_svc(net, 1, 1.0, -10.0, 1.0, 90.0)
-    pp.create_poly_cost(net, 0, "gen", cp1_eur_per_mw=10.0)
     net.line["max_loading_percent"] = 80.0
     rows = {row.kind: row for row in load_pandapower(net, name="x").report}
     assert rows["svc"].fate is Fate.REFUSED
     assert "no model" in rows["svc"].note
     assert rows["svc"].elements == ("0",)
-    assert rows["poly_cost"].fate is Fate.REFUSED
     assert rows["line.max_loading_percent"].count == len(net.line)
 
 

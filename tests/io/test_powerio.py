@@ -68,7 +68,7 @@ def test_matpower_case_has_its_published_losses(name):
 def test_names_and_lost_fields_are_reported():
     case = load_powerio(FEATURES)
     assert case.grid.bus_name[2:5] == ("It's south", "West [old]", "Town % 1")
-    for kind in ("dcline", "areas", "gencost", "branch angle limit"):
+    for kind in ("dcline", "areas"):
         assert rows_of(case, kind)[0].fate is Fate.REFUSED
     assert case.origin == f"MATPOWER file read by powerio {powerio.__version__}"
 
