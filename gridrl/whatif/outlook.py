@@ -3,7 +3,7 @@
 A state is *admissible* if it makes nothing worse that cannot be traded for loading: no demand is cut
 off that was supplied, before or after any contingency; no contingency loses its power flow; no
 voltage leaves its limits before a contingency. Among admissible states the one with the lowest
-worst loading, before and after every contingency, is best.
+worst loading is best: before, and after every contingency that had a power flow without any action.
 """
 
 from dataclasses import dataclass
@@ -49,10 +49,12 @@ def values(found: TopologySecurity, reference: Reference) -> Floats:
     """
     solved = np.isin(found.status, (FlowStatus.OK, FlowStatus.ISLANDED))
     worst = np.where(solved, np.nan_to_num(found.loading, nan=0.0), np.inf)
-    np.maximum.at(worst, found.owner, np.nan_to_num(found.pair_loading, nan=0.0))
+    counts = ~reference.unsolved[found.contingency]
+    after = np.where(counts, np.nan_to_num(found.pair_loading, nan=0.0), 0.0)
+    np.maximum.at(worst, found.owner, after)
     bad = ~solved | (found.lost > reference.lost + SHED) | (found.voltage > reference.voltage)
     lost = found.pair_lost > reference.lost_after[found.contingency] + SHED
-    failed = np.isnan(found.pair_loading) & ~reference.unsolved[found.contingency]
+    failed = np.isnan(found.pair_loading) & counts
     bad[found.owner[lost | failed]] = True
     return np.where(bad, np.minimum(worst, REFUSED) + REFUSED, worst)
 

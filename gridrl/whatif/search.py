@@ -14,14 +14,17 @@ import numpy as np
 
 from gridrl.actions import Actions, apply_actions
 from gridrl.case import Case
-from gridrl.grid import Floats, Ints
-from gridrl.powerflow.flow import flow
+from gridrl.grid import Floats, Ints, Topology
+from gridrl.powerflow.engine import Engine, prepare
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.sensitivity import (
+    Losses,
     Sensitivities,
+    dc_losses,
     loading_after,
-    loading_after_outages,
+    loading_after_losses,
     sensitivities,
+    through,
 )
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity, secure_topologies, taken_together
@@ -84,25 +87,33 @@ class Search:
 def screen(
     case: Case, actions: Actions, contingencies: Contingencies, options: FlowOptions, keep: int
 ) -> tuple[Screened, int]:
-    """The DC screen of all actions, and how many it covered."""
-    grid = case.grid
+    """The DC screen of all actions, and how many it covered.
+
+    Flows before an action are those of AC power flows, intact and after every loss, wherever these
+    have a solution; only what the action changes is DC.
+    """
     moves, covered = moves_of(case, actions)
-    b_of, branch, u_of, unit = contingencies.members(grid)
-    single = (np.diff(b_of) == 1) & (np.diff(u_of) == 0)
-    losing = (np.diff(b_of) == 0) & (np.diff(u_of) == 1)
-    outage = branch[b_of[:-1][single]]
-    base = flow(case, options=options)
-    anchored = bool(base.solved()[0])
+    engine = prepare(case, options=options)
+    base = engine.flow()
+    solved = bool(base.solved()[0])
+    unit, branch, which = _lost(case, contingencies)
     found = sensitivities(
-        case, np.concatenate([moves.part_branch, outage]),
-        s_from=base.s_from[0] if anchored else None, s_to=base.s_to[0] if anchored else None,
-        unit_p=base.unit_power().real if anchored else None, lost_units=unit[u_of[:-1][losing]],
+        case, np.concatenate([moves.part_branch, branch[branch >= 0]]),
+        s_from=base.s_from[0] if solved else None, s_to=base.s_to[0] if solved else None,
+        unit_p=base.unit_power().real if solved else None,
     )  # fmt: skip
-    which = np.concatenate([np.flatnonzero(losing), np.flatnonzero(single)])
-    first = loading_after(found, moves)
-    order = np.flatnonzero(np.isfinite(first))
-    outage, which = _affordable(found, outage, which, order.size)
-    loading, cuts = loading_after_outages(found, moves, outage, order)
+    fits = (branch < 0) | (found.column_of[np.maximum(branch, 0)] >= 0)
+    unit, branch, which = unit[fits], branch[fits], which[fits]
+    losses = dc_losses(found, unit[branch < 0], branch[branch >= 0])
+    order = np.flatnonzero(np.isfinite(loading_after(found, moves)))
+    afford = max(8, int(SCREEN_WORK / max(1, order.size * found.inv2.size)))
+    if which.size > afford:
+        worst = ((losses.flow**2 + losses.q2) * found.inv2).max(axis=1)
+        kept = np.sort(np.argsort(-worst, kind="stable")[:afford])
+        losses, which = _some(losses, kept), which[kept]
+    if solved:
+        losses = _anchored(engine, found, losses)
+    loading, cuts = loading_after_losses(found, moves, losses, order)
     n = len(actions)
     screened = Screened(
         value=np.full(n, np.nan), over=np.zeros(n), cuts=np.zeros(n, np.int64),
@@ -110,31 +121,56 @@ def screen(
     )  # fmt: skip
     screened.value[covered] = np.inf
     at = covered[order]
-    screened.value[at] = loading.max(axis=1) if order.size else 0.0
+    alone = loading_after(found, moves)[order]
+    screened.value[at] = np.maximum(alone, loading.max(axis=1, initial=0.0))
     screened.over[at] = np.maximum(loading - 1.0, 0.0).sum(axis=1)
     screened.cuts[at] = cuts
     most = min(keep, which.size)
-    top = np.argpartition(-loading[:, 1:], most - 1, axis=1)[:, :most] if most else at[:0, None]
-    screened.worst[at[:, None], np.arange(most)[None, :]] = which[top]
+    if most:
+        top = np.argpartition(-loading, most - 1, axis=1)[:, :most]
+        screened.worst[at[:, None], np.arange(most)[None, :]] = which[top]
     return screened, covered.size
 
 
-def _affordable(found: Sensitivities, outage: Ints, which: Ints, n: int) -> tuple[Ints, Ints]:
-    """The outages that the screen has time for: those that load the grid most as it is."""
-    afford = int(SCREEN_WORK / max(1, n * found.inv2.size))
-    n_lost = which.size - outage.size
-    if outage.size <= afford:
-        return outage, which
-    rows = found.column_of[outage]
-    pivot = found.column[np.maximum(rows, 0), outage]
-    carried = found.flow[0, outage]
-    usable = (rows >= 0) & (np.abs(pivot) > 1e-7 * np.abs(found.case.grid.b_dc[outage]))
-    worst = np.zeros(outage.size)
-    for e in np.flatnonzero(usable):
-        after = found.flow[0] - found.column[rows[e]] * (carried[e] / pivot[e])
-        worst[e] = ((after**2 + found.q2) * found.inv2).max()
-    kept = np.sort(np.argsort(-worst, kind="stable")[: max(8, afford)])
-    return outage[kept], np.concatenate([which[:n_lost], which[n_lost:][kept]])
+def _lost(case: Case, contingencies: Contingencies) -> tuple[Ints, Ints, Ints]:
+    """Unit and branch (-1: none) of each contingency that loses just one, units first."""
+    b_of, branch, u_of, unit = contingencies.members(case.grid)
+    n_branch, n_unit = np.diff(b_of), np.diff(u_of)
+    by_unit = np.flatnonzero((n_unit == 1) & (n_branch == 0))
+    by_branch = np.flatnonzero((n_branch == 1) & (n_unit == 0))
+    none = np.full(by_unit.size + by_branch.size, -1, np.int64)
+    lost_unit, lost_branch = none.copy(), none
+    lost_unit[: by_unit.size] = unit[u_of[by_unit]]
+    lost_branch[by_unit.size :] = branch[b_of[by_branch]]
+    return lost_unit, lost_branch, np.concatenate([by_unit, by_branch])
+
+
+def _some(losses: Losses, kept: Ints) -> Losses:
+    return Losses(
+        unit=losses.unit[kept], branch=losses.branch[kept], flow=losses.flow[kept],
+        q2=losses.q2[kept],
+    )  # fmt: skip
+
+
+def _anchored(engine: Engine, found: Sensitivities, losses: Losses) -> Losses:
+    """The losses with flows of AC power flows where these have a solution."""
+    case, n = engine.case, losses.unit.size
+    busbar = np.repeat(case.topology.busbar, n, axis=0)
+    closed = np.repeat(case.topology.closed, n, axis=0)
+    by_unit, by_branch = np.flatnonzero(losses.unit >= 0), np.flatnonzero(losses.branch >= 0)
+    busbar[by_unit, 2 * case.grid.n_branch + losses.unit[by_unit]] = 0
+    closed[by_branch, losses.branch[by_branch]] = False
+    result = engine.flow(Topology(busbar=busbar, closed=closed))
+    flow, q2 = losses.flow.copy(), losses.q2.copy()
+    ok = np.flatnonzero(result.solved())
+    p, q = through(result.s_from[ok], result.s_to[ok])
+    flow[ok, : p.shape[1]], q2[ok, : p.shape[1]] = np.nan_to_num(p), np.nan_to_num(q)
+    pivot = found.column[found.column_of[losses.branch], losses.branch]
+    cutting = (losses.branch >= 0) & (
+        np.abs(pivot) <= 1e-7 * np.abs(case.grid.b_dc[losses.branch])
+    )
+    flow[cutting] = 0.0
+    return Losses(unit=losses.unit, branch=losses.branch, flow=flow, q2=q2)
 
 
 def search(
@@ -171,7 +207,7 @@ def search(
     ranking = proposer.propose(case, actions, screened)
     out = Search(
         actions=actions, chosen=[], found=None, value=np.empty(0), over=np.empty(0),
-        screened=covered, exhaustive=exhaustive,
+        screened=covered, exhaustive=exhaustive, solves=each + 1,
     )  # fmt: skip
     part = 0.72 if pairs else 1.0
     count = min(ranking.size, MOST_TRIED, max(1, int(0.6 * part * budget / (1 + keep))))
