@@ -1,7 +1,7 @@
 """How a switching state stands: what a remedial action is judged by, in one place.
 
-A state is *admissible* if it makes nothing worse that cannot be traded for loading: no demand is cut
-off that was supplied, before or after any contingency; no contingency loses its power flow; no
+A state is *admissible* if it makes nothing worse that cannot be traded for loading: nothing is cut
+off that was supplied, and no demand after any contingency; no contingency loses its power flow; no
 voltage leaves its limits before a contingency. Among admissible states the one with the lowest
 worst loading is best: before, and after every contingency that had a power flow without any action.
 """
@@ -23,6 +23,7 @@ class Reference:
     """What the state before any action loses and fails: the bar for the others."""
 
     solved: bool
+    whole: bool  # nothing connected is without supply
     lost: float  # p.u. demand without supply before any contingency
     lost_after: Floats  # [n_contingency] p.u. after each
     unsolved: Bools  # [n_contingency]
@@ -34,6 +35,7 @@ def reference_of(base: TopologySecurity) -> Reference:
     solved = bool(np.isin(base.status[0], (FlowStatus.OK, FlowStatus.ISLANDED)))
     return Reference(
         solved=solved,
+        whole=bool(base.status[0] == FlowStatus.OK),
         lost=float(base.lost[0]) if solved else np.inf,
         lost_after=base.pair_lost if solved else np.full(base.pair_lost.size, np.inf),
         unsolved=np.isnan(base.pair_loading),
@@ -53,6 +55,7 @@ def values(found: TopologySecurity, reference: Reference) -> Floats:
     after = np.where(counts, np.nan_to_num(found.pair_loading, nan=0.0), 0.0)
     np.maximum.at(worst, found.owner, after)
     bad = ~solved | (found.lost > reference.lost + SHED) | (found.voltage > reference.voltage)
+    bad |= (found.status == FlowStatus.ISLANDED) & reference.whole
     lost = found.pair_lost > reference.lost_after[found.contingency] + SHED
     failed = np.isnan(found.pair_loading) & counts
     bad[found.owner[lost | failed]] = True

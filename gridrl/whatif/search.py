@@ -112,7 +112,8 @@ def screen(
         kept = np.sort(np.argsort(-worst, kind="stable")[:afford])
         losses, which = _some(losses, kept), which[kept]
     if solved:
-        losses = _anchored(engine, found, losses)
+        losses, kept = _anchored(engine, found, losses)
+        which = which[kept]
     loading, cuts = loading_after_losses(found, moves, losses, order)
     n = len(actions)
     screened = Screened(
@@ -152,8 +153,8 @@ def _some(losses: Losses, kept: Ints) -> Losses:
     )  # fmt: skip
 
 
-def _anchored(engine: Engine, found: Sensitivities, losses: Losses) -> Losses:
-    """The losses with flows of AC power flows where these have a solution."""
+def _anchored(engine: Engine, found: Sensitivities, losses: Losses) -> tuple[Losses, Ints]:
+    """The losses that have an AC power flow and cut nothing off, with its flows; and which."""
     case, n = engine.case, losses.unit.size
     busbar = np.repeat(case.topology.busbar, n, axis=0)
     closed = np.repeat(case.topology.closed, n, axis=0)
@@ -161,16 +162,15 @@ def _anchored(engine: Engine, found: Sensitivities, losses: Losses) -> Losses:
     busbar[by_unit, 2 * case.grid.n_branch + losses.unit[by_unit]] = 0
     closed[by_branch, losses.branch[by_branch]] = False
     result = engine.flow(Topology(busbar=busbar, closed=closed))
-    flow, q2 = losses.flow.copy(), losses.q2.copy()
-    ok = np.flatnonzero(result.solved())
-    p, q = through(result.s_from[ok], result.s_to[ok])
-    flow[ok, : p.shape[1]], q2[ok, : p.shape[1]] = np.nan_to_num(p), np.nan_to_num(q)
-    pivot = found.column[found.column_of[losses.branch], losses.branch]
-    cutting = (losses.branch >= 0) & (
-        np.abs(pivot) <= 1e-7 * np.abs(case.grid.b_dc[losses.branch])
-    )
-    flow[cutting] = 0.0
-    return Losses(unit=losses.unit, branch=losses.branch, flow=flow, q2=q2)
+    lost = losses.branch[by_branch]
+    pivot = found.column[found.column_of[lost], lost]
+    keep = result.solved()
+    keep[by_branch] &= np.abs(pivot) > 1e-7 * np.abs(case.grid.b_dc[lost])
+    kept = np.flatnonzero(keep)
+    out = _some(losses, kept)
+    p, q2 = through(result.s_from[kept], result.s_to[kept])
+    out.flow[:, : p.shape[1]], out.q2[:, : p.shape[1]] = np.nan_to_num(p), np.nan_to_num(q2)
+    return out, kept
 
 
 def search(
