@@ -24,11 +24,12 @@ from gridrl.security.contingency import GENERATOR_KINDS, Contingencies
 from gridrl.security.topologies import TopologySecurity, secure_topologies
 from gridrl.whatif.outlook import Reference, excess, values
 
-ROUNDS = 6
+ROUNDS = 7
 NEAR = 0.85  # loading from which a branch is a constraint
 AIM = 0.997  # loading that the linear program keeps: the rest is for what is not linear
-MOST_ROWS = 1500  # constraints of one program, the highest loadings first
-SHED_PRICE, CURTAIL_PRICE, OVERLOAD_PRICE = 1e3, 20.0, 1e6  # of redispatch, per p.u.
+MOST_ROWS = 600  # constraints of one program, the highest loadings first
+SHED_PRICE, CURTAIL_PRICE = 1e3, 20.0  # of redispatch, per p.u.
+OVERLOAD_PRICE, WORST_PRICE = 1e4, 1e7  # per loading of 1
 MOVED = 1e-4  # p.u.: less is not worth a phone call
 
 
@@ -65,35 +66,40 @@ def dispatch(
 
     ``base`` is the case itself, solved with all contingencies.
     """
-    best: Dispatch | None = None
     low, high, price = _bounds(case, means)
     free = np.flatnonzero(high - low > MOVED)
     if not reference.solved or not free.size:
         return None
-    change = np.zeros(case.grid.n_unit)
-    now, found, solves = case, base, 0
-    worst = float(values(base, reference)[0])
-    over = float(excess(base)[0])
+    best = Dispatch(
+        case=case, change=np.zeros(case.grid.n_unit), used=Means.REDISPATCH, found=base,
+        value=float(values(base, reference)[0]), solves=0,
+    )  # fmt: skip
+    solves, reach, rows = 0, np.inf, None
     for _ in range(ROUNDS):
-        if values(found, reference)[0] <= 1.0:
+        if best.value <= 1.0:
             break
-        step = _program(now, found, contingencies, free, change, (low, high, price), options)
-        if step is None:
+        rows = rows or _rows(best.case, best.found, contingencies, free, options)
+        near = best.change - reach, best.change + reach
+        bounds = np.maximum(low, near[0]), np.minimum(high, near[1]), price
+        change = _program(best.case, rows, free, best.change, bounds, options)
+        step = np.inf if change is None else float(np.abs(change - best.change).max())
+        if change is None or step < MOVED:
             break
-        settled, change = bool(np.abs(step - change).max() < MOVED), step
         now = _with_change(case, change)
         found = secure_topologies(now, now.topology, contingencies, options=options)
-        solves += 2 * found.solves
-        value, left = float(values(found, reference)[0]), float(excess(found)[0])
-        if value < worst - 1e-4 or (value < worst + 1e-4 and left < over - 1e-3):
-            worst, over = value, left
-            best = Dispatch(
-                case=now, change=change, used=_used(case, change), found=found, value=value,
-                solves=solves,
-            )  # fmt: skip
-        if settled:
-            break
-    return best
+        solves += found.solves
+        value = float(values(found, reference)[0])
+        better = value < best.value - 1e-4 or (
+            value < best.value + 1e-4 and excess(found)[0] < excess(best.found)[0] - 1e-3
+        )
+        if not better:  # the way was too long for a straight line
+            reach = 0.3 * step
+            continue
+        rows = None
+        best = Dispatch(
+            case=now, change=change, used=_used(case, change), found=found, value=value, solves=0
+        )
+    return replace(best, solves=solves) if best.change.any() else None
 
 
 def _bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
@@ -145,28 +151,41 @@ def _with_change(case: Case, change: Floats) -> Case:
 
 
 def _program(
-    case: Case, found: TopologySecurity, contingencies: Contingencies, free: Ints, change: Floats,
+    case: Case, rows_left: tuple[Floats, Floats], free: Ints, change: Floats,
     bounds: tuple[Floats, Floats, Floats], options: FlowOptions,
 ) -> Floats | None:  # fmt: skip
-    """[n_unit] the cheapest change that keeps all loadings by the linearisation around ``case``."""
-    rows, limit = _rows(case, found, contingencies, free, options)
-    if not limit.size:
+    """[n_unit] the cheapest change that keeps all loadings by the linearisation around ``case``.
+
+    Where not all can be kept: the one with the lowest worst loading, then the least overload.
+    """
+    rows, left = rows_left
+    if not left.size:
         return None
     low, high, price = (array[free] for array in bounds)
     price = price * _merit(case, free)
     room = _reference_room(case, options)
-    n, m = free.size, limit.size
-    # up and down apart, each with its price; then one relaxation for each constraint
-    cost = np.concatenate([price, price, np.full(m, OVERLOAD_PRICE)])
-    matrix = scipy.sparse.hstack(
-        [scipy.sparse.csr_array(rows), -scipy.sparse.csr_array(rows), -scipy.sparse.eye_array(m)]
-    )
-    right = limit + rows @ change[free]
-    balance = np.concatenate([np.ones(n), -np.ones(n), np.zeros(m)])
+    n, m = free.size, left.size
+    # up and down apart, each with its price; what is too much of each loading; the worst of those
+    cost = np.concatenate([price, price, np.full(m, OVERLOAD_PRICE), [WORST_PRICE]])
+    sparse = scipy.sparse.csr_array(rows)
+    eye, none = scipy.sparse.eye_array(m), scipy.sparse.csr_array((m, 2 * n))
+    one = scipy.sparse.csr_array(np.ones((m, 1)))
+    balance = np.concatenate([np.ones(n), -np.ones(n), np.zeros(m + 1)])
+    matrix = scipy.sparse.vstack(
+        [
+            scipy.sparse.hstack([sparse, -sparse, -eye, 0 * one]),
+            scipy.sparse.hstack([none, eye, -one]),
+            balance[None], -balance[None],
+        ]
+    ).tocsr()  # fmt: skip
     total = float(change[free].sum())
-    matrix = scipy.sparse.vstack([matrix, balance[None], -balance[None]]).tocsr()
-    right = np.concatenate([right, [total + room[1], -(total + room[0])]])
-    limits = [*((0.0, float(h)) for h in high), *((0.0, float(-x)) for x in low), *[(0.0, None)] * m]
+    right = np.concatenate(
+        [left + rows @ change[free], np.zeros(m), [total + room[1], -(total + room[0])]]
+    )
+    # a unit moves from its schedule: up to ``high``, or down to ``low``
+    limits = [(max(0.0, float(x)), max(0.0, float(y))) for x, y in zip(low, high, strict=True)]
+    limits += [(max(0.0, -float(y)), max(0.0, -float(x))) for x, y in zip(low, high, strict=True)]
+    limits += [(0.0, None)] * (m + 1)
     solved = linprog(cost, A_ub=matrix, b_ub=right, bounds=limits, method="highs")
     if solved.x is None:
         return None
