@@ -57,21 +57,20 @@ class TopologySecurity:
         """[m] state of each pair."""
         return np.repeat(np.arange(self.status.size), np.diff(self.pair_of))
 
-    def unsolved(self) -> Ints:
-        """[n] contingencies without a power flow."""
-        bad = np.isin(self.pair_status, (FlowStatus.DIVERGED, FlowStatus.BLACKOUT))
-        return np.bincount(self.owner[bad], minlength=self.status.size)
+    def state(self, k: int) -> "TopologySecurity":
+        """One state with its contingencies."""
+        pairs = slice(int(self.pair_of[k]), int(self.pair_of[k + 1]))
+        named = {
+            f.name: getattr(self, f.name)[pairs if f.name in _BY_PAIR else slice(k, k + 1)]
+            for f in fields(TopologySecurity)
+            if f.name != "pair_of"
+        }
+        return TopologySecurity(**named, pair_of=np.array([0, pairs.stop - pairs.start]))
 
-    def worst_loading(self) -> Floats:
-        """[n] highest loading before and after any of the contingencies; infinite if unsolved."""
-        worst = np.where(np.isnan(self.loading), np.inf, self.loading)
-        bad = np.isnan(self.pair_loading)
-        np.maximum.at(worst, self.owner, np.where(bad, np.inf, self.pair_loading))
-        return worst
 
-    def lost_after(self) -> Floats:
-        """[n] p.u. demand without supply, summed over the contingencies."""
-        return np.bincount(self.owner, self.pair_lost, self.status.size)
+_BY_PAIR = frozenset(
+    "contingency pair_status pair_loading pair_branch pair_voltage pair_lost".split()
+)
 
 
 def secure_topologies(

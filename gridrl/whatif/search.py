@@ -181,7 +181,6 @@ def search(
     *,
     options: FlowOptions,
     share: float,
-    least: int,
     pairs: bool,
     enough: int,
     proposer: Proposer,
@@ -193,14 +192,12 @@ def search(
     ----------
     share
         AC power flows that may be spent, of those that solving every action would take.
-    least
-        ... and how many at least, on small grids.
     enough
         Actions to prove with all contingencies even if the first is known to be best.
     """
     each = len(contingencies)
     exhaustive = len(actions) * (each + 1)
-    budget = max(int(share * exhaustive), least)
+    budget = int(share * exhaustive)
     keep = min(8, max(3, each // 6)) if each else 0
     progress(f"screening {len(actions)} actions")
     screened, covered = screen(case, actions, contingencies, options, keep)
