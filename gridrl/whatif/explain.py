@@ -106,7 +106,7 @@ def unsolved(after: Row) -> list[str]:
     if after["overloads"]:
         worst = after["overloads"][0]
         out.append(
-            f"{len(after['overloads'])} branches stay overloaded before any outage, worst "
+            f"{_branches(len(after['overloads']))} overloaded before any outage, worst "
             f"{worst['element']} at {worst['loading_percent']:.0f} %."
         )
     if (after["worst_n1_percent"] or 0.0) > 100.0:
@@ -124,6 +124,10 @@ def unsolved(after: Row) -> list[str]:
     if rest and not out:
         out.append(f"{rest} outages still break a voltage limit or cut demand off.")
     return out
+
+
+def _branches(n: int) -> str:
+    return "1 branch stays" if n == 1 else f"{n} branches stay"
 
 
 def dispatch_edits(case: Case, change: Floats) -> tuple[Row, ...]:

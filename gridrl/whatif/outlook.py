@@ -2,7 +2,7 @@
 
 A state is *admissible* if it makes nothing worse that cannot be traded for loading: nothing is cut
 off that was supplied, and no demand after any contingency; no contingency loses its power flow; no
-voltage leaves its limits before a contingency. Among admissible states the one with the lowest
+voltage leaves its limits and no overload appears or grows before a contingency. Among admissible states the one with the lowest
 worst loading is best: before, and after every contingency that had a power flow without any action.
 """
 
@@ -15,6 +15,7 @@ from gridrl.powerflow.options import FlowStatus
 from gridrl.security.topologies import TopologySecurity
 
 SHED = 1e-6  # p.u.: less is rounding
+GROWN = 1e-3  # loading by which an overload that was there may grow
 REFUSED = 1e6  # added to the loading of states that are not admissible
 
 
@@ -28,6 +29,7 @@ class Reference:
     lost_after: Floats  # [n_contingency] p.u. after each
     unsolved: Bools  # [n_contingency]
     voltage: int  # nodes outside their voltage limits
+    loading: float  # highest before any contingency that is allowed afterwards
 
 
 def reference_of(base: TopologySecurity) -> Reference:
@@ -40,6 +42,7 @@ def reference_of(base: TopologySecurity) -> Reference:
         lost_after=base.pair_lost if solved else np.full(base.pair_lost.size, np.inf),
         unsolved=np.isnan(base.pair_loading),
         voltage=int(base.voltage[0]) if solved else 10**9,
+        loading=max(1.0, float(np.nan_to_num(base.loading[0]))) if solved else np.inf,
     )
 
 
@@ -56,6 +59,7 @@ def values(found: TopologySecurity, reference: Reference) -> Floats:
     np.maximum.at(worst, found.owner, after)
     bad = ~solved | (found.lost > reference.lost + SHED) | (found.voltage > reference.voltage)
     bad |= (found.status == FlowStatus.ISLANDED) & reference.whole
+    bad |= np.nan_to_num(found.loading, nan=0.0) > reference.loading + GROWN
     lost = found.pair_lost > reference.lost_after[found.contingency] + SHED
     failed = np.isnan(found.pair_loading) & counts
     bad[found.owner[lost | failed]] = True

@@ -24,13 +24,14 @@ from gridrl.security.contingency import GENERATOR_KINDS, Contingencies
 from gridrl.security.topologies import TopologySecurity, secure_topologies
 from gridrl.whatif.outlook import Reference, excess, values
 
-ROUNDS = 7
+ROUNDS = 5
 NEAR = 0.85  # loading from which a branch is a constraint
 AIM = 0.997  # loading that the linear program keeps: the rest is for what is not linear
+MOST_STATES = 40  # contingencies of one program, the worst first; others follow in later rounds
 MOST_ROWS = 600  # constraints of one program, the highest loadings first
 SHED_PRICE, CURTAIL_PRICE = 1e3, 20.0  # of redispatch, per p.u.
-OVERLOAD_PRICE, WORST_PRICE = 1e4, 1e7  # per loading of 1
-MOVED = 1e-4  # p.u.: less is not worth a phone call
+OVERLOAD_PRICE, WORST_PRICE, INTACT_PRICE = 1e4, 1e7, 1e8  # per loading of 1
+MOVED = 1e-3  # p.u.: less is not worth a phone call; set points are multiples of it
 
 
 class Means(IntEnum):
@@ -74,7 +75,8 @@ def dispatch(
         case=case, change=np.zeros(case.grid.n_unit), used=Means.REDISPATCH, found=base,
         value=float(values(base, reference)[0]), solves=0,
     )  # fmt: skip
-    solves, reach, rows = 0, np.inf, None
+    solves, reach = 0, np.inf
+    rows: tuple[Floats, Floats, Bools] | None = None
     for _ in range(ROUNDS):
         if best.value <= 1.0:
             break
@@ -132,6 +134,15 @@ def _bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
     return low, high, price
 
 
+def has_means(case: Case, means: Means) -> bool:
+    """Whether a kind of means adds anything to those before it."""
+    now = _bounds(case, means)
+    if means is Means.REDISPATCH:
+        return bool((now[1] - now[0] > MOVED).any())
+    before = _bounds(case, Means(means - 1))
+    return bool(any((a != b).any() for a, b in zip(now[:2], before[:2], strict=True)))
+
+
 def _used(case: Case, change: Floats) -> Means:
     kind = np.array(case.grid.unit_kind)
     moved = np.abs(change) > MOVED
@@ -151,14 +162,14 @@ def _with_change(case: Case, change: Floats) -> Case:
 
 
 def _program(
-    case: Case, rows_left: tuple[Floats, Floats], free: Ints, change: Floats,
+    case: Case, rows_left: tuple[Floats, Floats, Bools], free: Ints, change: Floats,
     bounds: tuple[Floats, Floats, Floats], options: FlowOptions,
 ) -> Floats | None:  # fmt: skip
     """[n_unit] the cheapest change that keeps all loadings by the linearisation around ``case``.
 
     Where not all can be kept: the one with the lowest worst loading, then the least overload.
     """
-    rows, left = rows_left
+    rows, left, intact = rows_left
     if not left.size:
         return None
     low, high, price = (array[free] for array in bounds)
@@ -166,7 +177,8 @@ def _program(
     room = _reference_room(case, options)
     n, m = free.size, left.size
     # up and down apart, each with its price; what is too much of each loading; the worst of those
-    cost = np.concatenate([price, price, np.full(m, OVERLOAD_PRICE), [WORST_PRICE]])
+    over = np.where(intact, INTACT_PRICE, OVERLOAD_PRICE)
+    cost = np.concatenate([price, price, over, [WORST_PRICE]])
     sparse = scipy.sparse.csr_array(rows)
     eye, none = scipy.sparse.eye_array(m), scipy.sparse.csr_array((m, 2 * n))
     one = scipy.sparse.csr_array(np.ones((m, 1)))
@@ -191,8 +203,9 @@ def _program(
         return None
     out = np.zeros(change.size)
     out[free] = solved.x[:n] - solved.x[n : 2 * n]
-    out[np.abs(out) < MOVED] = 0.0
-    return out
+    p = case.injection.p[0] - change
+    whole = np.clip(np.round((p + out) / MOVED) * MOVED - p, bounds[0], bounds[1])
+    return np.where(np.abs(out) < MOVED, 0.0, whole)
 
 
 def _merit(case: Case, free: Ints) -> Floats:
@@ -223,10 +236,15 @@ def _reference_room(case: Case, options: FlowOptions) -> tuple[float, float]:
 def _rows(
     case: Case, found: TopologySecurity, contingencies: Contingencies, free: Ints,
     options: FlowOptions,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """Change of loading per p.u. of each free unit, [m, n_free], and what is left to the aim."""
+) -> tuple[Floats, Floats, Bools]:  # fmt: skip
+    """Change of loading per p.u. of each free unit, [m, n_free], and what is left to the aim.
+
+    And [m] whether that is before any contingency.
+    """
     grid = case.grid
-    near = np.flatnonzero(np.nan_to_num(found.pair_loading, nan=0.0) > NEAR)
+    after = np.nan_to_num(found.pair_loading, nan=0.0)
+    near = np.argsort(-after, kind="stable")[:MOST_STATES]
+    near = np.sort(near[after[near] > NEAR])
     b_of, branch, u_of, unit = contingencies.members(grid)
     lost_b = [branch[b_of[k] : b_of[k + 1]] for k in found.contingency[near]]
     lost_u = [unit[u_of[k] : u_of[k + 1]] for k in found.contingency[near]]
@@ -242,20 +260,21 @@ def _rows(
     factors = sensitivities(case, np.unique(every))
     node = factors.node[2 * grid.n_branch + free]
     transfer = np.where(node >= 0, factors.transfer(np.maximum(node, 0)), 0.0)
-    parts, left = [], []
+    parts, left, intact = [], [], []
     for state in range(result.batch):
         lost = lost_b[single[state - 1]] if state else every[:0]
         gone = lost_u[single[state - 1]] if state else every[:0]
-        rows, room = _state_rows(grid_loading(result, state), result, state, factors, transfer, lost)
+        rows, room = _state_rows(_loading(result, state), result, state, factors, transfer, lost)
         rows[:, np.isin(free, gone)] = 0.0
         parts.append(rows)
         left.append(room)
+        intact.append(np.full(room.size, state == 0))
     limit = np.concatenate(left)
     worst = np.argsort(limit, kind="stable")[:MOST_ROWS]
-    return np.concatenate(parts)[worst], limit[worst]
+    return np.concatenate(parts)[worst], limit[worst], np.concatenate(intact)[worst]
 
 
-def grid_loading(result: FlowResult, state: int) -> Floats:
+def _loading(result: FlowResult, state: int) -> Floats:
     """[n_branch] loading, 0 where unrated."""
     return np.nan_to_num(result.loading(state), nan=0.0)
 

@@ -28,12 +28,13 @@ from gridrl.security.topologies import TopologySecurity, secure_topologies
 from gridrl.whatif.explain import dispatch_edits, dispatch_words, explanation, moved_flows, unsolved
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
-from gridrl.whatif.redispatch import Dispatch, Means, dispatch, generation_cost
+from gridrl.whatif.redispatch import Dispatch, Means, dispatch, generation_cost, has_means
 from gridrl.whatif.search import Proposer, ScreenProposer, Search, search
 from gridrl.whatif.standing import proof_of, standing_of
 
 Say = Callable[[str], None]
 GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line
+LESS = 0.95  # or the part of all overloads that it must leave at most
 ALIKE = 2  # recommendations that may touch one substation
 
 
@@ -265,11 +266,14 @@ def _dispatched(
         starts.append(best)
     for start in starts:
         for means in allowed:
-            if any(r.value <= 1.0 for r in (*switched, *out)) and means is Means.SHEDDING:
-                break
+            enough = any(r.value <= 1.0 for r in (*switched, *out))
+            if means is Means.SHEDDING and (enough or start is not starts[-1]):
+                continue
+            if not has_means(start.case, means):
+                continue
             say(f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip())
             found = dispatch(start.case, contingencies, reference, means, start.found, options.flow)
-            if found is None or (found.used < means and out):
+            if found is None:
                 continue
             tried["ac_solves"] += found.solves
             if found.value < start.value - GAIN or found.value <= 1.0:
@@ -308,19 +312,29 @@ def _by_dispatch(start: Recommendation, found: Dispatch) -> Recommendation:
 
 
 def _ranked(found: list[Recommendation], top: int) -> list[Recommendation]:
-    """Best first; few that touch the same place; doing nothing in its place, always."""
-    over: Floats = np.array([float(excess(r.found)[0]) for r in found])
+    """Best first; few that touch the same place; doing nothing in its place, always.
+
+    Secure ones come first, then those without an overload of the intact grid, then shedding, then
+    the rest.
+    """
+    now, before = found[0].value, float(excess(found[0].found)[0])
+    over = [float(excess(r.found)[0]) for r in found]
+
+    def helps(at: int) -> bool:
+        value = found[at].value
+        return value < now - GAIN or (value < now + 1e-3 and over[at] < LESS * before)
 
     def key(at: int) -> tuple[Any, ...]:
         r = found[at]
-        if r.value <= 1.0:  # secure: cheapest first
-            return (0, _burden(r), r.steps, r.value)
-        return (1, round(r.value * 200.0), _burden(r), over[at], r.value, r.steps)
+        shed, intact = _burden(r)[0] == 3, float(np.nan_to_num(r.found.loading[0], nan=np.inf))
+        tier = 2 if shed else 0 if r.value <= 1.0 else 1 if intact <= 1.0 else 3
+        value = 0.0 if r.value <= 1.0 else round(r.value * 200.0)
+        return (tier, value, _burden(r), over[at], r.steps, r.value)
 
-    order = sorted(range(len(found)), key=key)
+    order = [at for at in range(len(found)) if found[at].kind == "nothing" or helps(at)]
     count: dict[str, int] = {}
     out: list[Recommendation] = []
-    for at in order:
+    for at in sorted(order, key=key):
         r = found[at]
         crowded = any(count.get(place, 0) >= ALIKE for place in r.places)
         if r.kind != "nothing" and (crowded or len(out) - _idle(out) >= top):

@@ -14,7 +14,7 @@ import numpy as np
 
 from gridrl.actions import Actions, apply_actions
 from gridrl.case import Case
-from gridrl.grid import Floats, Ints, Topology
+from gridrl.grid import Bools, Floats, Ints, Topology
 from gridrl.powerflow.engine import Engine, prepare
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.sensitivity import (
@@ -35,6 +35,7 @@ SCREEN_WORK = 3e10  # branch loadings in the screen of outages: some ten seconds
 BATCH = 8  # states proved at a time
 PARTNERS = 14  # actions that combinations are made of
 PAIR_OUTAGES = 6
+DOUBT = 0.02  # loading that the screen may be off
 MOST_TRIED = 500  # actions solved in AC: more of them never held the best one
 
 Chosen = tuple[int, ...]
@@ -46,13 +47,13 @@ class Screened:
 
     value: Floats  # [n_action] worst loading; NaN where the screen does not cover the action
     over: Floats  # [n_action] overloads summed over the losses
-    cuts: Ints  # [n_action] outages that cut something off afterwards
+    doubtful: Bools  # [n_action] whether it seems to overload or to weaken the intact grid
     worst: Ints  # [n_action, k] contingencies with the highest loadings, -1: none
 
     def ranking(self) -> Ints:
         """Actions, best first; those that the screen does not cover come first, to be solved."""
         value = np.where(np.isnan(self.value), -1.0, self.value)
-        return np.lexsort((value, self.over, np.round(value * 200.0), self.cuts > 0))
+        return np.lexsort((value, self.over, np.round(value * 200.0), self.doubtful))
 
 
 class Proposer(Protocol):
@@ -105,7 +106,9 @@ def screen(
     fits = (branch < 0) | (found.column_of[np.maximum(branch, 0)] >= 0)
     unit, branch, which = unit[fits], branch[fits], which[fits]
     losses = dc_losses(found, unit[branch < 0], branch[branch >= 0])
-    order = np.flatnonzero(np.isfinite(loading_after(found, moves)))
+    alone = loading_after(found, moves)
+    order = np.flatnonzero(np.isfinite(alone))
+    alone = alone[order]
     afford = max(8, int(SCREEN_WORK / max(1, order.size * found.inv2.size)))
     if which.size > afford:
         worst = ((losses.flow**2 + losses.q2) * found.inv2).max(axis=1)
@@ -117,15 +120,15 @@ def screen(
     loading, cuts = loading_after_losses(found, moves, losses, order)
     n = len(actions)
     screened = Screened(
-        value=np.full(n, np.nan), over=np.zeros(n), cuts=np.zeros(n, np.int64),
+        value=np.full(n, np.nan), over=np.zeros(n), doubtful=np.zeros(n, np.bool_),
         worst=np.full((n, keep), -1, np.int64),
     )  # fmt: skip
     screened.value[covered] = np.inf
     at = covered[order]
-    alone = loading_after(found, moves)[order]
     screened.value[at] = np.maximum(alone, loading.max(axis=1, initial=0.0))
     screened.over[at] = np.maximum(loading - 1.0, 0.0).sum(axis=1)
-    screened.cuts[at] = cuts
+    highest = np.sqrt(((found.flow**2 + found.q2) * found.inv2).max())
+    screened.doubtful[at] = (cuts > 0) | (alone > max(1.0, highest) + DOUBT)
     most = min(keep, which.size)
     if most:
         top = np.argpartition(-loading, most - 1, axis=1)[:, :most]
