@@ -69,6 +69,11 @@ def secure_states(
             first, pair_of[state + 1], pair_branch, end_f, end_t, cutting, alive, network,
             from_busbar, to_busbar, room, out[0],
         )  # fmt: skip
+        for k in range(n_branch):  # what is dead carries nothing
+            if end_f[k] >= 0 and not alive[end_f[k]]:
+                end_f[k] = -1
+            if end_t[k] >= 0 and not alive[end_t[k]]:
+                end_t[k] = -1
         if used > 0:
             factors = factor_base(pattern, own, v_rows[0])
             outage, at, y_lists, y_of, none, iterations, worst, found = room
