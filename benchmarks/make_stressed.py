@@ -68,7 +68,7 @@ def main(folder):
                 f"# Worst loading before any action: {100 * worst:.1f} %; "
                 "how it is made: gridrl.whatif.stress\n"
                 f'case = "{stress.case}"\nload_scale = {stress.load_scale}\n'
-                f"outage = {list(stress.outage)!r}\nratings = \"{stress.ratings}\"\n"
+                f'outage = {list(stress.outage)!r}\nratings = "{stress.ratings}"\n'
                 f"margin_low = {stress.margin_low}\nmargin_high = {stress.margin_high}\n"
                 f"floor = {stress.floor}\nseed = {stress.seed}\n".replace("'", '"'),
                 encoding="utf-8",

@@ -84,10 +84,8 @@ def unitary_actions(
     frozen = set(locked)
     kinds: list[int] = []
     element: list[int] = []
-    wanted = ((CLOSE, sorted(set(closable) - frozen)),)
-    if elements:
-        wanted = ((OPEN, [e for e in _in_service(case) if e not in frozen]), *wanted)
-    for kind, which in wanted:
+    opened = [e for e in _in_service(case) if e not in frozen] if elements else []
+    for kind, which in ((OPEN, opened), (CLOSE, sorted(set(closable) - frozen))):
         kinds += [kind] * len(which)
         element += which
     n_element = len(element)
@@ -292,7 +290,7 @@ def action_edit(case: Case, actions: Actions, k: int) -> dict[str, Any]:
 
 
 def terminal_name(case: Case, terminal: int) -> str:
-    """ "kind:id" of the terminal's element, with "@1", "@2" where it has several there."""
+    """Label kind:id of the terminal's element, with "@1", "@2" where it has several there."""
     grid = case.grid
     e = _terminal_element(case, terminal)
     name = f"{grid.element_kind[e]}:{grid.element_id[e]}"

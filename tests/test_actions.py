@@ -51,9 +51,9 @@ def test_there_are_as_many_configurations_as_in_grid2op(alone, want):
 def nodes_of(case, busbar, s):
     """How a substation's terminals are grouped, whatever the numbering: a set of two sets."""
     here = np.flatnonzero(case.grid.terminal_substation == s)
-    return frozenset(
-        frozenset(here[busbar[here] == number].tolist()) for number in (1, 2)
-    ) - {frozenset()}
+    return frozenset(frozenset(here[busbar[here] == number].tolist()) for number in (1, 2)) - {
+        frozenset()
+    }
 
 
 @pytest.mark.parametrize("name", ("case14", "case39", "case118"))

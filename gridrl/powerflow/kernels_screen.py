@@ -4,8 +4,8 @@ Taking branch ends off a node (all ends of an opened line, or the group that mov
 busbar) changes the DC flows ``f`` of all branches along one vector ``g``, the signed sum of the
 columns of a matrix ``M`` that belong to those ends: ``f' = f - g c / den``, where ``c`` is what
 flows over the coupler between both groups and ``den`` what ``g`` makes of it. An outage changes the
-matrix by rank one, ``M - m m' / m_o`` with its column ``m``; so after it an action moves flows along
-``g - m g_o / m_o`` with ``den - g_o^2 / m_o``. See `gridrl.powerflow.sensitivity`.
+matrix by rank one, ``M - m m' / m_o`` with its column ``m``; so after it an action moves flows
+along ``g - m g_o / m_o`` with ``den - g_o^2 / m_o``. See `gridrl.powerflow.sensitivity`.
 
 Tuples passed to the kernels::
 
@@ -27,7 +27,7 @@ CUT = 1e-7  # relative pivot below which an action or outage cuts the grid in tw
 
 @inlined
 def _pivot(a, actions, grid):
-    """den of an action, and the susceptances that it is made of."""
+    """Den of an action, and the susceptances that it is made of."""
     part_of, part_row, part_sign, extra = actions
     column, branch, _, b = grid
     den, size = extra[a], 0.0

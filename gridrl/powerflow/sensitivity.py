@@ -1,8 +1,8 @@
 """DC sensitivities of a case: how flows answer to transfers, outages, splits and injections.
 
 With branch susceptances ``b``, incidence ``E`` (+1 at the from end) and the inverse ``X`` of the
-nodal matrix, ``A = diag(b) E X E' diag(b)`` and ``M = diag(b) - A``. A column of M over its diagonal
-is the line outage distribution factor with its sign turned, and a bus split is the signed sum of
+nodal matrix, ``A = diag(b) E X E' diag(b)`` and ``M = diag(b) - A``. A column of M over its
+diagonal is the line outage distribution factor with its sign turned, and a bus split is the signed sum of
 the columns of the ends that move: the case of rank one of Woodbury's identity. The power transfer
 distribution factors are ``diag(b) E X``. Exact for the DC power flow of `gridrl.powerflow.dc`.
 """
@@ -139,7 +139,7 @@ def sensitivities(
     unit_p = np.array(case.injection.p[0]) if unit_p is None else unit_p
     power = np.zeros(n_node)
     np.add.at(power, at[at >= 0], unit_p[at >= 0])
-    theta, flow = _base_flow(case, f, t, live, solve, power, reference, at)
+    theta, flow = _base_flow(case, f, t, live, solve, power, at)
     q2 = np.zeros(n_branch)
     if s_from is not None and s_to is not None:
         flow, q2 = through(s_from, s_to)
@@ -219,16 +219,15 @@ def _solver(b: Floats, f: Ints, t: Ints, live: Bools, free: Bools) -> object:
     def solve(right: Floats) -> Floats:
         theta = np.zeros((n, right.shape[1]))
         if factor is not None:
-            theta[inner] = factor.solve(np.ascontiguousarray(right[: n][inner]))
+            theta[inner] = factor.solve(np.ascontiguousarray(right[:n][inner]))
         return theta
 
     return solve
 
 
 def _base_flow(
-    case: Case, f: Ints, t: Ints, live: Bools, solve: object, power: Floats, reference: Bools,
-    at: Ints,
-) -> tuple[Floats, Floats]:  # fmt: skip
+    case: Case, f: Ints, t: Ints, live: Bools, solve: object, power: Floats, at: Ints
+) -> tuple[Floats, Floats]:
     """DC angles [n_node] and flows [n_branch], references at their angles."""
     grid = case.grid
     held = np.zeros(power.size)

@@ -62,7 +62,7 @@ def _lost(case: Case, contingencies: Contingencies, outage: int) -> Case:
     return replace(case, topology=replace(case.topology, busbar=busbar, closed=closed))
 
 
-def explanation(kind: str, action: str, before: Row, after: Row, why: list[Row]) -> str:
+def explanation(kind: str, before: Row, after: Row, why: list[Row]) -> str:
     """A few sentences that an operator can check against the rows."""
     if kind == "nothing":
         return f"Without any action: {_state(before)}."

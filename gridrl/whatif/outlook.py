@@ -2,8 +2,9 @@
 
 A state is *admissible* if it makes nothing worse that cannot be traded for loading: nothing is cut
 off that was supplied, and no demand after any contingency; no contingency loses its power flow; no
-voltage leaves its limits and no overload appears or grows before a contingency. Among admissible states the one with the lowest
-worst loading is best: before, and after every contingency that had a power flow without any action.
+voltage leaves its limits and no overload appears or grows before a contingency. Among admissible
+states the one with the lowest worst loading is best: before, and after every contingency that had a
+power flow without any action.
 """
 
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def values(found: TopologySecurity, reference: Reference) -> Floats:
 def excess(found: TopologySecurity) -> Floats:
     """[n] overloads summed over the contingencies: tells states apart whose worst is the same."""
     over = np.maximum(np.nan_to_num(found.pair_loading, nan=1.0) - 1.0, 0.0)
-    return np.bincount(found.owner, over, found.status.size)
+    return np.bincount(found.owner, over, found.status.size).astype(np.float64)
 
 
 def order_of(value: Floats, over: Floats) -> Ints:

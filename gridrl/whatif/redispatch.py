@@ -1,4 +1,4 @@
-"""Least-cost redispatch, curtailment and load shedding that relieve overloads, before and after N-1.
+"""Least-cost redispatch, curtailment and load shedding against overloads, before and after N-1.
 
 A linear program over AC-anchored sensitivities: the loading of every branch near its limit, in
 every state near a limit, is what the AC power flow says plus what PTDF and LODF say of the changes.
@@ -8,6 +8,7 @@ overloaded or nothing improves. HiGHS solves the program, through SciPy.
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -183,13 +184,12 @@ def _program(
     eye, none = scipy.sparse.eye_array(m), scipy.sparse.csr_array((m, 2 * n))
     one = scipy.sparse.csr_array(np.ones((m, 1)))
     balance = np.concatenate([np.ones(n), -np.ones(n), np.zeros(m + 1)])
-    matrix = scipy.sparse.vstack(
-        [
-            scipy.sparse.hstack([sparse, -sparse, -eye, 0 * one]),
-            scipy.sparse.hstack([none, eye, -one]),
-            balance[None], -balance[None],
-        ]
-    ).tocsr()  # fmt: skip
+    blocks: list[Any] = [
+        scipy.sparse.hstack([sparse, -sparse, -eye, 0 * one]),
+        scipy.sparse.hstack([none, eye, -one]),
+        scipy.sparse.csr_array(np.stack([balance, -balance])),
+    ]
+    matrix = scipy.sparse.csr_array(scipy.sparse.vstack(blocks))
     total = float(change[free].sum())
     right = np.concatenate(
         [left + rows @ change[free], np.zeros(m), [total + room[1], -(total + room[0])]]
@@ -197,7 +197,7 @@ def _program(
     # a unit moves from its schedule: up to ``high``, or down to ``low``
     limits = [(max(0.0, float(x)), max(0.0, float(y))) for x, y in zip(low, high, strict=True)]
     limits += [(max(0.0, -float(y)), max(0.0, -float(x))) for x, y in zip(low, high, strict=True)]
-    limits += [(0.0, None)] * (m + 1)
+    limits += [(0.0, np.inf)] * (m + 1)
     solved = linprog(cost, A_ub=matrix, b_ub=right, bounds=limits, method="highs")
     if solved.x is None:
         return None
@@ -218,7 +218,9 @@ def _merit(case: Case, free: Ints) -> Floats:
         p = case.injection.p[0, unit]
         rank[unit] = float((costs.coefficient[k, 1:] * powers * p ** (powers - 1)).sum())
     spread = float(np.ptp(rank[free])) if free.size else 0.0
-    return 1.0 + np.abs(rank[free] - np.median(rank[free])) / spread if spread else np.ones(free.size)
+    return (
+        1.0 + np.abs(rank[free] - np.median(rank[free])) / spread if spread else np.ones(free.size)
+    )
 
 
 def _reference_room(case: Case, options: FlowOptions) -> tuple[float, float]:

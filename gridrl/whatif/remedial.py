@@ -21,7 +21,6 @@ from gridrl.actions import (
     unitary_actions,
 )
 from gridrl.case import Case
-from gridrl.grid import Floats
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies, n_minus_1
 from gridrl.security.topologies import TopologySecurity, secure_topologies
@@ -126,7 +125,7 @@ class RemedialResult:
                     "after": after,
                     "verified": bool(after["status"] in ("ok", "islanded")),
                     "proof": proof_of(r.case, r.found, self.contingencies, self.reference),
-                    "why": why, "explanation": explanation(r.kind, r.action, before, after, why),
+                    "why": why, "explanation": explanation(r.kind, before, after, why),
                     "unsolved": unsolved(after),
                 }
             )  # fmt: skip

@@ -75,7 +75,7 @@ def _leaving(case: Case, here: Ints, on2: Bools) -> tuple[Bools, Bools]:
     first, second = (reference & ~on2).any(axis=1), (reference & on2).any(axis=1)
     many = 2 * ((here < n) & on2).sum(axis=1) > (here < n).sum()
     other = second | (~first & many)
-    return np.where(other[:, None], ~on2, on2), ~(first & second)
+    return np.asarray(np.where(other[:, None], ~on2, on2)), np.asarray(~(first & second))
 
 
 def _stacked(parts: list[Ints]) -> tuple[Ints, Ints]:

@@ -211,7 +211,7 @@ def search(
     )  # fmt: skip
     part = 0.72 if pairs else 1.0
     count = min(ranking.size, MOST_TRIED, max(1, int(0.6 * part * budget / (1 + keep))))
-    tried = [(int(k),) for k in ranking[:count]]
+    tried: list[Chosen] = [(int(k),) for k in ranking[:count]]
     progress(f"solving the {count} most promising with their worst outages")
     _try(case, out, tried, screened.worst[ranking[:count]], contingencies, reference, options,
          int(part * budget), enough)  # fmt: skip
@@ -269,11 +269,13 @@ def _pairs(out: Search, screened: Screened) -> tuple[list[Chosen], Ints]:
     partners += [int(k) for k in screened.ranking()[: 4 * PARTNERS] if int(k) not in seen]
     partners = _spread(out.actions, partners)[:PARTNERS]
     rank = {k: at for at, k in enumerate(partners)}
-    found = [(a, b) for a, b in combinations(partners, 2) if out.actions.compatible(a, b)]
+    found: list[Chosen] = [
+        pair for pair in combinations(partners, 2) if out.actions.compatible(*pair)
+    ]
     found.sort(key=lambda pair: rank[pair[0]] + rank[pair[1]])
     worst = np.full((len(found), PAIR_OUTAGES), -1, np.int64)
-    for row, (a, b) in enumerate(found):
-        both = [k for pair in zip(screened.worst[a], screened.worst[b], strict=True) for k in pair]
+    for row, pair in enumerate(found):
+        both = screened.worst[list(pair)].T.ravel()
         some = [int(k) for k in dict.fromkeys(both) if k >= 0][:PAIR_OUTAGES]
         worst[row, : len(some)] = some
     return found, worst

@@ -118,8 +118,8 @@ def rated(case: Case, stress: Stress) -> Case:
             closed[row, branch[b_of[k] : b_of[k + 1]]] = False
             busbar[row, 2 * grid.n_branch + unit[u_of[k] : u_of[k + 1]]] = 0
         result = engine.flow(Topology(busbar=busbar, closed=closed))
-        for k in np.flatnonzero(result.solved()):
-            highest = np.maximum(highest, np.nan_to_num(np.maximum(*result.current(int(k)))))
+        for state in np.flatnonzero(result.solved()).tolist():
+            highest = np.maximum(highest, np.nan_to_num(np.maximum(*result.current(state))))
     rng = np.random.default_rng(stress.seed)
     margin: Floats = rng.uniform(stress.margin_low, stress.margin_high, grid.n_branch)
     rating = np.maximum(highest * margin, stress.floor * np.median(highest))

@@ -46,7 +46,9 @@ def screened(request):
     case = replace(case, grid=replace(grid, shift_dc=shift, i_max_from=limit))
     branch = np.bincount(grid.branch_element, minlength=grid.n_element) == 1
     cut = loading_after_opening(case)
-    element = int(grid.branch_element[np.flatnonzero(np.isfinite(cut) & branch[grid.branch_element])[2]])
+    element = int(
+        grid.branch_element[np.flatnonzero(np.isfinite(cut) & branch[grid.branch_element])[2]]
+    )
     case = gridrl.open_elements(case, [f"{grid.element_kind[element]}:{grid.element_id[element]}"])
     actions = unitary_actions(case, closable=[element], most=64)
     moves, covered = moves_of(case, actions)
@@ -59,7 +61,7 @@ def screened(request):
 def loading_after_opening(case):
     """[n_branch] infinite where opening the branch cuts the grid."""
     actions = unitary_actions(case, substations=())
-    moves, covered = moves_of(case, actions)
+    moves, _ = moves_of(case, actions)
     out = np.full(case.grid.n_branch, np.inf)
     found = sensitivities(case, np.arange(case.grid.n_branch))
     out[moves.part_branch] = loading_after(found, moves)
@@ -67,7 +69,7 @@ def loading_after_opening(case):
 
 
 def test_every_action_agrees_with_a_new_dc_flow(screened):
-    case, actions, moves, covered, (found, losses), rng = screened
+    case, actions, moves, covered, (found, _), rng = screened
     got = loading_after(found, moves)
     some = rng.permutation(len(moves))[:150]
     some = np.union1d(some, np.flatnonzero(actions.kind[covered] == CLOSE))

@@ -60,9 +60,7 @@ def test_some_contingencies_of_each_state_are_those_of_all(case14):
     rng = np.random.default_rng(0)
     picked = [np.sort(rng.permutation(len(contingencies))[: 1 + k % 4]) for k in range(9)]
     of = np.concatenate([[0], np.cumsum([p.size for p in picked])])
-    part = secure_topologies(
-        case14, topology, contingencies, only=(of, np.concatenate(picked))
-    )
+    part = secure_topologies(case14, topology, contingencies, only=(of, np.concatenate(picked)))
     assert part.solves == 9 + of[-1]
     for k in range(9):
         np.testing.assert_allclose(

@@ -124,7 +124,7 @@ def test_redispatch_keeps_every_unit_within_its_limits(recommended):
 
 def test_a_proposer_decides_what_is_tried(meshed):
     class OnlyOpenings:
-        def propose(self, case, actions, screened):
+        def propose(self, case, actions, screened):  # noqa: ARG002
             return screened.ranking()[np.isin(screened.ranking(), np.flatnonzero(actions.kind < 2))]
 
     made = recommend(
