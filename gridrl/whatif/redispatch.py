@@ -189,7 +189,7 @@ def _program(
         scipy.sparse.hstack([none, eye, -one]),
         scipy.sparse.csr_array(np.stack([balance, -balance])),
     ]
-    matrix = scipy.sparse.csr_array(scipy.sparse.vstack(blocks))
+    matrix: Any = scipy.sparse.csr_array(scipy.sparse.vstack(blocks))  # SciPy's types want it dense
     total = float(change[free].sum())
     right = np.concatenate(
         [left + rows @ change[free], np.zeros(m), [total + room[1], -(total + room[0])]]
