@@ -2,9 +2,9 @@
 
 With branch susceptances ``b``, incidence ``E`` (+1 at the from end) and the inverse ``X`` of the
 nodal matrix, ``A = diag(b) E X E' diag(b)`` and ``M = diag(b) - A``. A column of M over its
-diagonal is the line outage distribution factor with its sign turned, and a bus split is the signed sum of
-the columns of the ends that move: the case of rank one of Woodbury's identity. The power transfer
-distribution factors are ``diag(b) E X``. Exact for the DC power flow of `gridrl.powerflow.dc`.
+diagonal is the line outage distribution factor with its sign turned, and a bus split is the signed
+sum of the columns of the ends that move: Woodbury's identity in rank one. ``diag(b) E X`` are the
+power transfer distribution factors. All exact for the DC power flow of `gridrl.powerflow.dc`.
 """
 
 from dataclasses import dataclass

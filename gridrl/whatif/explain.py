@@ -9,6 +9,7 @@ from gridrl.case import Case
 from gridrl.grid import Floats
 from gridrl.powerflow.flow import flow
 from gridrl.powerflow.model import DEMAND_KINDS
+from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 
@@ -18,8 +19,9 @@ RENEWABLE = ("sgen", "storage", "battery")
 
 
 def moved_flows(
-    before: Case, after: Case, base: TopologySecurity, contingencies: Contingencies
-) -> list[Row]:
+    before: Case, after: Case, base: TopologySecurity, contingencies: Contingencies,
+    options: FlowOptions,
+) -> list[Row]:  # fmt: skip
     """The branches whose flow an action changes most, the relieved one first.
 
     Compared in the state that was worst before: the intact grid if that had the highest loading,
@@ -33,7 +35,7 @@ def moved_flows(
     outage = -1 if intact else int(base.contingency[at])
     worst = int(base.branch[0] if intact else base.pair_branch[at])
     states = [_lost(case, contingencies, outage) for case in (before, after)]
-    results = [flow(case) for case in states]
+    results = [flow(case, options=options) for case in states]
     power = [np.nan_to_num(r.s_from[0].real) * grid.s_base_mva for r in results]
     loading = [np.nan_to_num(r.loading(0), nan=0.0) * 100.0 for r in results]
     change = np.abs(power[1] - power[0])

@@ -91,6 +91,7 @@ class RemedialResult:
     base: TopologySecurity
     recommendations: tuple[Recommendation, ...]
     tried: dict[str, int]
+    flow: FlowOptions  # of all AC power flows
 
     @property
     def best(self) -> Recommendation:
@@ -112,11 +113,12 @@ class RemedialResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in MW and percent, ready for JSON."""
-        before = standing_of(self.case, self.base, self.contingencies, self.reference)
+        given = (self.contingencies, self.reference)
+        before = standing_of(self.case, self.base, *given, self.flow)
         rows = []
         for rank, r in enumerate(self.recommendations, 1):
-            after = standing_of(r.case, r.found, self.contingencies, self.reference)
-            why = moved_flows(self.case, r.case, self.base, self.contingencies)
+            after = standing_of(r.case, r.found, *given, self.flow)
+            why = moved_flows(self.case, r.case, self.base, self.contingencies, self.flow)
             rows.append(
                 {
                     "rank": rank, "kind": r.kind, "action": r.action,
@@ -124,7 +126,7 @@ class RemedialResult:
                     "cost": r.cost, "cost_unit": r.cost_unit, "edits": list(r.edits),
                     "after": after,
                     "verified": bool(after["status"] in ("ok", "islanded")),
-                    "proof": proof_of(r.case, r.found, self.contingencies, self.reference),
+                    "proof": proof_of(r.case, r.found, *given),
                     "why": why, "explanation": explanation(r.kind, before, after, why),
                     "unsolved": unsolved(after),
                 }
@@ -196,7 +198,7 @@ def recommend(
         found += _dispatched(case, base, switched, contingencies, reference, options, tried, say)
     return RemedialResult(
         case=case, contingencies=contingencies, reference=reference, base=base,
-        recommendations=tuple(_ranked(found, options.top)), tried=tried,
+        recommendations=tuple(_ranked(found, options.top)), tried=tried, flow=options.flow,
     )  # fmt: skip
 
 

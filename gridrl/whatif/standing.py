@@ -7,7 +7,7 @@ import numpy as np
 from gridrl.case import Case
 from gridrl.grid import Bools
 from gridrl.powerflow.flow import flow
-from gridrl.powerflow.options import FlowStatus
+from gridrl.powerflow.options import FlowOptions, FlowStatus
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 from gridrl.whatif.outlook import SHED, Reference
@@ -33,8 +33,9 @@ def insecure(found: TopologySecurity, reference: Reference) -> Bools:
 
 
 def standing_of(
-    case: Case, found: TopologySecurity, contingencies: Contingencies, reference: Reference
-) -> Row:
+    case: Case, found: TopologySecurity, contingencies: Contingencies, reference: Reference,
+    options: FlowOptions,
+) -> Row:  # fmt: skip
     """State of a case before and after its contingencies, JSON-ready.
 
     Keys: ``status, overloads, worst_loading_percent, worst_branch, voltage_violations,
@@ -42,7 +43,7 @@ def standing_of(
     n1_outages``. Numbers are null where there is no power flow.
     """
     grid = case.grid
-    result = flow(case)
+    result = flow(case, options=options)
     loading = np.nan_to_num(result.loading(0), nan=0.0)
     over = [int(k) for k in np.argsort(-loading, kind="stable") if loading[k] > 1.0][:LISTED]
     solved = bool(result.solved()[0])

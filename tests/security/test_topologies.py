@@ -10,8 +10,8 @@ from gridrl.actions import apply_actions, unitary_actions
 from gridrl.errors import GridError
 from gridrl.grid import Topology
 from gridrl.powerflow.engine import prepare
-from gridrl.powerflow.options import FlowStatus
-from gridrl.security import n_minus_1, security
+from gridrl.powerflow.options import FlowOptions, FlowStatus
+from gridrl.security import SecurityOptions, n_minus_1, security
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import secure_topologies, taken_together
 
@@ -79,6 +79,19 @@ def test_one_engine_for_all_gives_the_same(case14):
     np.testing.assert_allclose(one.pair_loading, many.pair_loading, atol=ATOL)
     with pytest.raises(GridError, match="not prepared for"):
         secure_topologies(case14, topology, contingencies, engine=prepare(case14))
+
+
+def test_reactive_limits_are_those_of_the_sweep(case14):
+    options = FlowOptions(enforce_q_limits=True)
+    topology, contingencies = some_states(case14, 3), n_minus_1(case14)
+    found = secure_topologies(case14, topology, contingencies, options=options)
+    free = secure_topologies(case14, topology, contingencies)
+    alone = replace(
+        case14, topology=Topology(busbar=topology.busbar[:1], closed=topology.closed[:1])
+    )
+    want = security(alone, contingencies=contingencies, options=SecurityOptions(flow=options))
+    np.testing.assert_array_equal(found.state(0).pair_loading, want.loading)
+    assert np.nanmax(np.abs(found.pair_loading - free.pair_loading)) > 1e-4
 
 
 def test_a_state_that_cuts_demand_off_says_how_much(case14):
