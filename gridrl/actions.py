@@ -41,6 +41,16 @@ class Actions:
         """Terminals on busbar 2 after action ``k``."""
         return self.moved[self.moved_of[k] : self.moved_of[k + 1]]
 
+    def some(self, which: Ints) -> "Actions":
+        """These actions only."""
+        counts = np.diff(self.moved_of)[which]
+        parts = [self.on_busbar2(int(k)) for k in which]
+        return Actions(
+            kind=self.kind[which], element=self.element[which], substation=self.substation[which],
+            moved_of=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            moved=np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64),
+        )  # fmt: skip
+
     def substations(self) -> Ints:
         """Substations that some action splits: those an engine must be prepared for."""
         splits = np.diff(self.moved_of) > 0

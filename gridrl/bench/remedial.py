@@ -29,8 +29,7 @@ from gridrl.security import Contingencies, n_minus_1
 from gridrl.security.topologies import TopologySecurity, secure_topologies
 from gridrl.whatif.outlook import Reference, excess, order_of, values
 from gridrl.whatif.remedial import RemedialOptions, recommend
-from gridrl.whatif.screening import moves_of
-from gridrl.whatif.search import screen
+from gridrl.whatif.screening import moves_of, screen
 from gridrl.whatif.stress import read_stress, stressed_case
 
 TASKS = ("search", "screen", "verify", "secure")
@@ -169,7 +168,8 @@ def _ranks(
     case: Case, actions: Actions, contingencies: Contingencies, reference: Reference, best: int
 ) -> Row:
     """How well the DC screen predicts AC: over actions drawn from all that it covers."""
-    screened, _ = screen(case, actions, contingencies, FLOW, 1)
+    base = secure_topologies(case, case.topology, contingencies)
+    screened, _ = screen(case, actions, contingencies, FLOW, 1, base)
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(actions))[:300])
     topology = apply_actions(case, actions, [(int(k),) for k in some])

@@ -28,7 +28,7 @@ from gridrl.whatif.explain import dispatch_edits, dispatch_words, explanation, m
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
 from gridrl.whatif.redispatch import Dispatch, Means, dispatch, generation_cost, has_means
-from gridrl.whatif.search import Proposer, ScreenProposer, Search, search
+from gridrl.whatif.search import Proposer, ScreenProposer, Search, nearest_actions, search
 from gridrl.whatif.standing import proof_of, standing_of
 
 Say = Callable[[str], None]
@@ -184,15 +184,17 @@ def recommend(
         actions = _allowed(case, options)
         switched: list[Recommendation] = []
         if options.switching:
+            near = nearest_actions(case, actions, base, contingencies)
             result = search(
-                case, actions, contingencies, reference, options=options.flow,
+                case, near, contingencies, reference, base, options=options.flow,
                 share=options.share, pairs=options.combinations, enough=options.top,
                 proposer=proposer or ScreenProposer(), progress=say,
             )  # fmt: skip
             switched = _switching(case, result)
             tried = {
                 "candidates": len(actions), "screened_dc": result.screened,
-                "ac_solves": result.solves, "exhaustive_ac_solves": result.exhaustive,
+                "ac_solves": result.solves,
+                "exhaustive_ac_solves": len(actions) * (len(contingencies) + 1),
             }  # fmt: skip
         found += switched
         found += _dispatched(case, base, switched, contingencies, reference, options, tried, say)

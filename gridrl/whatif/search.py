@@ -11,49 +11,26 @@ from itertools import combinations
 from typing import Protocol
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
 
 from gridrl.actions import Actions, apply_actions
 from gridrl.case import Case
-from gridrl.grid import Bools, Floats, Ints, Topology
-from gridrl.powerflow.engine import Engine, prepare
+from gridrl.grid import Floats, Ints
 from gridrl.powerflow.options import FlowOptions
-from gridrl.powerflow.sensitivity import (
-    Losses,
-    Sensitivities,
-    dc_losses,
-    loading_after,
-    loading_after_losses,
-    sensitivities,
-    through,
-)
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity, secure_topologies, taken_together
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, values
-from gridrl.whatif.screening import moves_of
+from gridrl.whatif.screening import Screened, screen
 
-SCREEN_WORK = 3e10  # branch loadings in the screen of outages: some ten seconds
+MOST_ACTIONS = 20_000  # screened; on larger grids those next to what is overloaded
 BATCH = 8  # states proved at a time
 PARTNERS = 14  # actions that combinations are made of
 PAIR_OUTAGES = 6
-DOUBT = 0.02  # loading that the screen may be off
-MOST_TRIED = 500  # actions solved in AC: more of them never held the best one
+MOST_TRIED = 500  # actions solved in AC
+TRY_WORK = 1e7  # branch loadings in those solves: fewer are tried on large grids
 
 Chosen = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Screened:
-    """What the DC screen says of every action."""
-
-    value: Floats  # [n_action] worst loading; NaN where the screen does not cover the action
-    over: Floats  # [n_action] overloads summed over the losses
-    doubtful: Bools  # [n_action] whether it seems to overload or to weaken the intact grid
-    worst: Ints  # [n_action, k] contingencies with the highest loadings, -1: none
-
-    def ranking(self) -> Ints:
-        """Actions, best first; those that the screen does not cover come first, to be solved."""
-        value = np.where(np.isnan(self.value), -1.0, self.value)
-        return np.lexsort((value, self.over, np.round(value * 200.0), self.doubtful))
 
 
 class Proposer(Protocol):
@@ -85,95 +62,30 @@ class Search:
     exhaustive: int = 0  # those that solving every action would take
 
 
-def screen(
-    case: Case, actions: Actions, contingencies: Contingencies, options: FlowOptions, keep: int
-) -> tuple[Screened, int]:
-    """The DC screen of all actions, and how many it covered.
+def nearest_actions(
+    case: Case, actions: Actions, base: TopologySecurity, contingencies: Contingencies
+) -> Actions:
+    """On a large grid, the actions next to what is overloaded or lost, `MOST_ACTIONS` of them.
 
-    Flows before an action are those of AC power flows, intact and after every loss, wherever these
-    have a solution; only what the action changes is DC.
+    Counted in branches from the ends of overloaded branches and of what is lost then.
     """
-    moves, covered = moves_of(case, actions)
-    engine = prepare(case, options=options)
-    base = engine.flow()
-    solved = bool(base.solved()[0])
-    unit, branch, which = _lost(case, contingencies)
-    found = sensitivities(
-        case, np.concatenate([moves.part_branch, branch[branch >= 0]]),
-        s_from=base.s_from[0] if solved else None, s_to=base.s_to[0] if solved else None,
-        unit_p=base.unit_power().real if solved else None,
-    )  # fmt: skip
-    fits = (branch < 0) | (found.column_of[np.maximum(branch, 0)] >= 0)
-    unit, branch, which = unit[fits], branch[fits], which[fits]
-    losses = dc_losses(found, unit[branch < 0], branch[branch >= 0])
-    alone = loading_after(found, moves)
-    order = np.flatnonzero(np.isfinite(alone))
-    alone = alone[order]
-    afford = max(8, int(SCREEN_WORK / max(1, order.size * found.inv2.size)))
-    if which.size > afford:
-        worst = ((losses.flow**2 + losses.q2) * found.inv2).max(axis=1)
-        kept = np.sort(np.argsort(-worst, kind="stable")[:afford])
-        losses, which = _some(losses, kept), which[kept]
-    if solved:
-        losses, kept = _anchored(engine, found, losses)
-        which = which[kept]
-    loading, cuts = loading_after_losses(found, moves, losses, order)
-    n = len(actions)
-    screened = Screened(
-        value=np.full(n, np.nan), over=np.zeros(n), doubtful=np.zeros(n, np.bool_),
-        worst=np.full((n, keep), -1, np.int64),
-    )  # fmt: skip
-    screened.value[covered] = np.inf
-    at = covered[order]
-    screened.value[at] = np.maximum(alone, loading.max(axis=1, initial=0.0))
-    screened.over[at] = np.maximum(loading - 1.0, 0.0).sum(axis=1)
-    highest = np.sqrt(((found.flow**2 + found.q2) * found.inv2).max())
-    screened.doubtful[at] = (cuts > 0) | (alone > max(1.0, highest) + DOUBT)
-    most = min(keep, which.size)
-    if most:
-        top = np.argpartition(-loading, most - 1, axis=1)[:, :most]
-        screened.worst[at[:, None], np.arange(most)[None, :]] = which[top]
-    return screened, covered.size
-
-
-def _lost(case: Case, contingencies: Contingencies) -> tuple[Ints, Ints, Ints]:
-    """Unit and branch (-1: none) of each contingency that loses just one, units first."""
-    b_of, branch, u_of, unit = contingencies.members(case.grid)
-    n_branch, n_unit = np.diff(b_of), np.diff(u_of)
-    by_unit = np.flatnonzero((n_unit == 1) & (n_branch == 0))
-    by_branch = np.flatnonzero((n_branch == 1) & (n_unit == 0))
-    none = np.full(by_unit.size + by_branch.size, -1, np.int64)
-    lost_unit, lost_branch = none.copy(), none
-    lost_unit[: by_unit.size] = unit[u_of[by_unit]]
-    lost_branch[by_unit.size :] = branch[b_of[by_branch]]
-    return lost_unit, lost_branch, np.concatenate([by_unit, by_branch])
-
-
-def _some(losses: Losses, kept: Ints) -> Losses:
-    return Losses(
-        unit=losses.unit[kept], branch=losses.branch[kept], flow=losses.flow[kept],
-        q2=losses.q2[kept],
-    )  # fmt: skip
-
-
-def _anchored(engine: Engine, found: Sensitivities, losses: Losses) -> tuple[Losses, Ints]:
-    """The losses that have an AC power flow and cut nothing off, with its flows; and which."""
-    case, n = engine.case, losses.unit.size
-    busbar = np.repeat(case.topology.busbar, n, axis=0)
-    closed = np.repeat(case.topology.closed, n, axis=0)
-    by_unit, by_branch = np.flatnonzero(losses.unit >= 0), np.flatnonzero(losses.branch >= 0)
-    busbar[by_unit, 2 * case.grid.n_branch + losses.unit[by_unit]] = 0
-    closed[by_branch, losses.branch[by_branch]] = False
-    result = engine.flow(Topology(busbar=busbar, closed=closed))
-    lost = losses.branch[by_branch]
-    pivot = found.column[found.column_of[lost], lost]
-    keep = result.solved()
-    keep[by_branch] &= np.abs(pivot) > 1e-7 * np.abs(case.grid.b_dc[lost])
-    kept = np.flatnonzero(keep)
-    out = _some(losses, kept)
-    p, q2 = through(result.s_from[kept], result.s_to[kept])
-    out.flow[:, : p.shape[1]], out.q2[:, : p.shape[1]] = np.nan_to_num(p), np.nan_to_num(q2)
-    return out, kept
+    if len(actions) <= MOST_ACTIONS:
+        return actions
+    grid = case.grid
+    over = np.flatnonzero(np.nan_to_num(base.pair_loading, nan=0.0) > 1.0)
+    lost = [e for k in base.contingency[over] for e in contingencies.elements[k]]
+    branch = np.concatenate([base.pair_branch[over], base.branch[base.loading > 1.0]])
+    branch = np.union1d(branch, np.flatnonzero(np.isin(grid.branch_element, lost)))
+    ends = np.concatenate([grid.from_substation[branch], grid.to_substation[branch]])
+    pairs = (np.ones(grid.n_branch), (grid.from_substation, grid.to_substation))
+    graph = coo_array(pairs, shape=(grid.n_substation, grid.n_substation)).tocsr()
+    if not ends.size:
+        return actions.some(np.arange(MOST_ACTIONS))
+    distance = dijkstra(graph, directed=False, indices=ends, unweighted=True, min_only=True)
+    first = np.full(grid.n_element, np.inf)
+    np.minimum.at(first, grid.branch_element, distance[grid.from_substation])
+    far = np.where(actions.substation >= 0, distance[actions.substation], first[actions.element])
+    return actions.some(np.sort(np.argsort(far, kind="stable")[:MOST_ACTIONS]))
 
 
 def search(
@@ -181,6 +93,7 @@ def search(
     actions: Actions,
     contingencies: Contingencies,
     reference: Reference,
+    base: TopologySecurity,
     *,
     options: FlowOptions,
     share: float,
@@ -193,6 +106,8 @@ def search(
 
     Parameters
     ----------
+    base
+        The case itself, solved with all contingencies.
     share
         AC power flows that may be spent, of those that solving every action would take.
     enough
@@ -203,14 +118,15 @@ def search(
     budget = int(share * exhaustive)
     keep = min(8, max(3, each // 6)) if each else 0
     progress(f"screening {len(actions)} actions")
-    screened, covered = screen(case, actions, contingencies, options, keep)
+    screened, covered = screen(case, actions, contingencies, options, keep, base)
     ranking = proposer.propose(case, actions, screened)
     out = Search(
         actions=actions, chosen=[], found=None, value=np.empty(0), over=np.empty(0),
         screened=covered, exhaustive=exhaustive, solves=each + 1,
     )  # fmt: skip
     part = 0.72 if pairs else 1.0
-    count = min(ranking.size, MOST_TRIED, max(1, int(0.6 * part * budget / (1 + keep))))
+    most = min(MOST_TRIED, int(TRY_WORK / (1 + keep) / case.grid.n_branch) + 1)
+    count = min(ranking.size, most, max(1, int(0.6 * part * budget / (1 + keep))))
     tried: list[Chosen] = [(int(k),) for k in ranking[:count]]
     progress(f"solving the {count} most promising with their worst outages")
     _try(case, out, tried, screened.worst[ranking[:count]], contingencies, reference, options,
@@ -242,9 +158,10 @@ def _try(
     best = out.value.min() if out.value.size else np.inf
     done = 0
     each = len(contingencies) + 1
-    for begin in range(0, len(order), BATCH):
+    step = max(1, min(BATCH, int(TRY_WORK / each / case.grid.n_branch)))
+    for begin in range(0, len(order), step):
         room = max((budget - out.solves) // each, min(2, enough) - done)
-        batch = [k for k in order[begin : begin + BATCH] if bound[k] < best or done < enough][:room]
+        batch = [k for k in order[begin : begin + step] if bound[k] < best or done < enough][:room]
         if not batch:
             break
         chosen = [tried[k] for k in batch]
