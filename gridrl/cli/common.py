@@ -146,12 +146,12 @@ def check_writeable(path: Path, suffixes: Sequence[str], option: str) -> None:
             f"{option} {path}: the file's ending chooses the format, and '{path.suffix}' is none "
             f"of {', '.join(suffixes)}."
         )
-    if path.is_dir():
-        raise CaseError(f"{option} {path}: this is a folder. Name a file in it.")
     folder = path.parent
-    if not folder.is_dir():
-        raise CaseError(f"{option} {path}: there is no folder {folder}. Make it first.")
     try:
+        if path.is_dir():
+            raise CaseError(f"{option} {path}: this is a folder. Name a file in it.")
+        if not folder.is_dir():
+            raise CaseError(f"{option} {path}: there is no folder {folder}. Make it first.")
         existed = path.exists()
         with path.open("ab"):
             pass
