@@ -13,6 +13,7 @@ import typer
 
 from gridrl import __version__
 from gridrl.cli.bench import bench
+from gridrl.cli.common import printable
 from gridrl.cli.doctor import doctor
 from gridrl.cli.flow import flow
 from gridrl.cli.load import load
@@ -70,5 +71,5 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except _own_errors() as error:
-        typer.echo(f"gridrl: {error}", err=True)
+        typer.echo(f"gridrl: {printable(' '.join(str(error).split()))}", err=True)
         raise SystemExit(2) from error

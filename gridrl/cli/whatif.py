@@ -83,7 +83,9 @@ def run(
     q_limits: QLimitsOption = False,
     distributed_slack: SlackOption = False,
     island_rule: IslandOption = "dead",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads to solve with.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads to solve with.")
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write a report (.html), or .json, .csv, "
@@ -110,7 +112,7 @@ def run(
         study, name, n1, recommend,
         {key: value for key, value in flow.items() if value}
         | ({"island_rule": island_rule} if island_rule != "dead" else {})
-        | ({"threads": threads} if threads != 1 else {}),
+        | ({"threads": threads} if threads is not None else {}),
     )  # fmt: skip
     if keep:
         from gridrl.whatif import Store

@@ -69,6 +69,7 @@ def render(study: StudyResult) -> str:
         bands=LOADING,
         heat=_heat_map(study),
         sections=_sections(study, rows, shown),
+        anchors={rows[k]["variant"]: n for n, k in enumerate(shown)},
         omitted=len(rows) - len(shown),
         flow=study.settings.get("flow", {}),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ class StudyResult:
 
         return comparison_rows(self)
 
-    def report(self, path: str) -> None:
+    def report(self, path: str | Path) -> None:
         """Write one self-contained HTML file; see `gridrl.whatif.report.write_report`."""
         from gridrl.whatif.report import write_report
 

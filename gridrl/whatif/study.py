@@ -15,7 +15,7 @@ from typing import Any
 from gridrl.case import Case
 from gridrl.errors import StudyError
 from gridrl.powerflow.options import FlowOptions
-from gridrl.security.contingency import Contingencies, contingencies_of, n_minus_1
+from gridrl.security.contingency import Contingencies, contingencies_of
 from gridrl.security.result import SecurityOptions
 from gridrl.security.sweep import security
 from gridrl.whatif.edits import Edit, apply_edits, parse_edit
@@ -45,9 +45,21 @@ class StudySettings:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "StudySettings":
-        """The settings that `to_dict` wrote."""
-        outages = tuple((name, tuple(elements)) for name, elements in stored["outages"])
-        return cls(**{**stored, "flow": FlowOptions(**stored["flow"]), "outages": outages})
+        """The settings that `to_dict` wrote.
+
+        Raises
+        ------
+        StudyError
+            Another version of gridrl wrote settings that this one does not have.
+        """
+        try:
+            outages = tuple((name, tuple(elements)) for name, elements in stored["outages"])
+            return cls(**{**stored, "flow": FlowOptions(**stored["flow"]), "outages": outages})
+        except (KeyError, TypeError, ValueError) as problem:
+            raise StudyError(
+                f"The stored settings cannot be read by this version of gridrl ({problem}). Make "
+                "the study again from its source."
+            ) from None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -226,12 +238,6 @@ class Study:
             progress=lambda what: say(0.9, f"{result.name}: {what}"),
         ).to_dict()
         return found
-
-    def n_outages(self) -> int:
-        """Outages of the base state that will be solved."""
-        if not self.settings.n1:
-            return 0
-        return len(self.settings.outages or n_minus_1(self.base_case))
 
     @classmethod
     def read(cls, path: str | Path) -> "Study":

@@ -259,6 +259,7 @@ def test_a_time_series_is_a_family_of_variants(tmp_path: Path, case39: Case) -> 
         ("time,scale_load\n1,2\n2\n", "line 3: 1 cells, but the header has 2"),
         ("time,scale_load\n1,-2\n", "line 2: 'scale_load' is -2; give 0 to 10"),
         ("time,load:3.p_mw,load:3.p_mw\n1,2,3\n", "line 2: two columns set load:3.p_mw"),
+        ("time,scale_load\n1," + "9" * 200_000, "day.csv is not a CSV file: field larger than"),
     ),
 )
 def test_a_bad_time_series_is_refused_with_its_place(
