@@ -20,6 +20,7 @@ from gridrl.jit import announced
 from gridrl.powerflow.kernels_screen import screen_base, screen_losses
 from gridrl.powerflow.solve import LANES
 
+COLUMNS = 48  # right sides solved at a time: they fit the cache
 WIDTH = len(LANES)  # kernels read branches in groups of this size
 
 
@@ -132,8 +133,10 @@ def sensitivities(
     branches = np.unique(branches[usable[branches]])
     width = -(-n_branch // WIDTH) * WIDTH
     column, closing = np.zeros((branches.size, width)), np.zeros(branches.size)
-    for first in range(0, branches.size, 512):
-        _columns(grid.b_dc, f, t, live, solve, branches, slice(first, first + 512), column, closing)
+    for first in range(0, branches.size, COLUMNS):
+        _columns(
+            grid.b_dc, f, t, live, solve, branches, slice(first, first + COLUMNS), column, closing
+        )
     column_of = np.full(n_branch, -1, np.int64)
     column_of[branches] = np.arange(branches.size)
     unit_p = np.array(case.injection.p[0]) if unit_p is None else unit_p
@@ -214,7 +217,12 @@ def _solver(b: Floats, f: Ints, t: Ints, live: Bools, free: Bools) -> object:
                (np.concatenate([f, t, f, t]), np.concatenate([f, t, t, f])))  # fmt: skip
     matrix = scipy.sparse.coo_array(entries, shape=(n, n)).tocsr()
     inner = np.flatnonzero(free)
-    factor = splu(matrix[inner][:, inner].tocsc()) if inner.size else None
+    factor = None
+    if inner.size:  # the matrix is symmetric: its own ordering leaves a tenth of the fill
+        factor = splu(
+            matrix[inner][:, inner].tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.01,
+            options={"SymmetricMode": True},
+        )  # fmt: skip
 
     def solve(right: Floats) -> Floats:
         theta = np.zeros((n, right.shape[1]))

@@ -27,7 +27,7 @@ from gridrl.powerflow.sensitivity import (
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 
-SCREEN_WORK = 3e10  # branch loadings in the screen of outages: some ten seconds
+SCREEN_WORK = 3e9  # branch loadings in the screen of outages: some seconds
 DOUBT = 0.02  # loading that the screen may be off
 
 

@@ -28,7 +28,7 @@ BATCH = 8  # states proved at a time
 PARTNERS = 14  # actions that combinations are made of
 PAIR_OUTAGES = 6
 MOST_TRIED = 500  # actions solved in AC
-TRY_WORK = 1e7  # branch loadings in those solves: fewer are tried on large grids
+TRY_WORK = 4e6  # branch loadings in those solves: fewer are tried on large grids
 
 Chosen = tuple[int, ...]
 
