@@ -11,22 +11,32 @@ for the change from one to the other.
 import numpy as np
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import solve_refined, weights
+from gridrl.opf.kernels_kkt import (
+    CAPS,
+    LOOSE,
+    RIGHT,
+    SINGULAR,
+    factorise_kkt,
+    solve_refined,
+    weights,
+)
 from gridrl.opf.kernels_model import cost_slopes, derivatives, evaluate, times_inequalities
 from gridrl.opf.kernels_restore import IMPOSSIBLE, RESTORED, restore
 from gridrl.opf.kernels_steps import (
+    DAMPING_MOST,
     barrier_sum,
+    bends_up,
     centre,
     complementarity,
     dual_residual,
     dual_scale,
-    factorise_convex,
     filter_accepts,
     infeasibility,
     longest,
     move,
     new_right,
     new_step,
+    next_damping,
     settle_bounds,
     slack_step,
     workspace,
@@ -40,8 +50,8 @@ SHRINK_THETA, SHRINK_PHI = 1e-5, 1e-5
 ALPHA_LEAST = 0.05
 CORRECTIONS = 4
 FILTER_SIZE = 500
-# Free iterations without a tenth of progress, after which the line search takes over.
-PATIENCE = 6
+# The line search takes over where the error is not down by a tenth in so many iterations.
+PATIENCE = 8
 
 
 @kernel
@@ -92,10 +102,10 @@ def interior_point(
     filter_ = np.zeros((FILTER_SIZE, 2))
     filter_size = 0
     damping = last_damping = 0.0
-    best = np.inf
-    waited = 0
+    recent = np.full(PATIENCE, np.inf)
     easy = 0
     factorisations = 0
+    best_cap = CAPS[0]
     cost = evaluate(net, va, v, s, g, h, flow)
     settle_bounds(h, t, active, n_bound)
     theta, _ = infeasibility(g, h, t, active)
@@ -127,9 +137,10 @@ def interior_point(
             return FAILED, iteration, error, factorisations
 
         if free:
-            waited = 0 if error < 0.9 * best else waited + 1
-            best = min(best, error)
-            if waited >= PATIENCE or (iteration > 3 and min(alpha, alpha_y) < 1e-4):
+            # The error need not fall in each iteration, but from one to that PATIENCE later.
+            stale = error > 0.9 * recent[iteration % PATIENCE]
+            recent[iteration % PATIENCE] = error
+            if stale or (iteration > 3 and min(alpha, alpha_y) < 1e-4):
                 free = False
                 mu = min(max(mean, tolerance / 10.0), 0.1)
                 mu = max(mu, min(0.1, 1e-2 * max(primal, dual / scale)))
@@ -146,18 +157,7 @@ def interior_point(
                 mu = max(tolerance / 10.0, min(0.2 * mu, mu**1.5))
                 filter_size = 0
 
-        weights(parts[1], active, t, y, 0.0, n_bound, m, stiffness, w)
-        damping = factorise_convex(
-            net, symbolic, block_of, v, parts, w, held, bend, 0.0, 0.0, matrix, last_damping
-        )
-        factorisations += 1
-        if damping < 0.0:
-            return FAILED, iteration, error, factorisations
-        if damping > 0.0:
-            last_damping = damping
         iteration += 1
-
-        # The right-hand side, with a target for every t y
         r1, r1_s, r2, r3 = right
         for i in range(n):
             for q in range(2):
@@ -165,16 +165,43 @@ def interior_point(
                 r2[i, q] = -g[i, q]
         for k in range(n_source):
             r1_s[k] = -grad_s[k]
-        accuracy = 1e-3 * min(error, 1e-4) if free else 1e-4 * min(error, 1e-4)
+        for k in range(nh):
+            target[k] = 0.0 if free else mu
+            r3[k] = -(h[k] + target[k] / y[k]) if active[k] else 0.0
+        accuracy = (1e-3 if free else 1e-4) * min(error, 1e-4)
+        damping = 0.0
+        least = np.inf
+        for choice in range(len(CAPS) + 1):
+            # The last round goes back to the best of them.
+            cap = CAPS[choice] if choice < len(CAPS) else best_cap
+            weights(parts[1], active, t, y, 0.0, n_bound, m, cap, stiffness, w)
+            remaining = np.inf
+            while True:
+                outcome = factorise_kkt(
+                    net, symbolic, block_of, v, parts, w, held, bend, damping, 0.0, matrix
+                )
+                factorisations += 1
+                if outcome != SINGULAR:
+                    remaining = solve_refined(
+                        net, symbolic, v, parts, w, stiffness, active, held, bend, damping, 0.0,
+                        matrix, right, step, correction, left, scratch, t, accuracy,
+                    )  # fmt: skip
+                    times_inequalities(net, parts[1], step[0], step[1], step[2], change)
+                    if outcome == RIGHT or bends_up(net, v, parts, w, bend, damping, step, change):
+                        break
+                damping = next_damping(damping, last_damping)
+                if damping > DAMPING_MOST:
+                    return FAILED, iteration, error, factorisations
+            if remaining < least:
+                least = remaining
+                best_cap = cap
+            if least <= LOOSE or choice == len(CAPS):
+                break
+        if damping > 0.0:
+            last_damping = damping
+        slack_step(h, t, active, change, n_bound, dt)
+
         if free:
-            for k in range(nh):
-                r3[k] = -h[k] if active[k] else 0.0
-            solve_refined(
-                net, symbolic, v, parts, w, stiffness, active, held, bend, damping, 0.0,
-                matrix, right, step, correction, left, scratch, accuracy,
-            )  # fmt: skip
-            times_inequalities(net, parts[1], step[0], step[1], step[2], change)
-            slack_step(h, t, active, change, n_bound, dt)
             alpha = longest(t, dt, active, 1.0)
             alpha_y = longest(y, step[4], active, 1.0)
             predicted = 0.0
@@ -188,17 +215,13 @@ def interior_point(
             for k in range(nh):
                 if active[k]:
                     target[k] = max(sigma * mean, tolerance / 10.0) - dt[k] * step[4][k]
-        else:
-            for k in range(nh):
-                target[k] = mu
-        for k in range(nh):
-            r3[k] = -(h[k] + target[k] / y[k]) if active[k] else 0.0
-        solve_refined(
-            net, symbolic, v, parts, w, stiffness, active, held, bend, damping, 0.0,
-            matrix, right, step, correction, left, scratch, accuracy,
-        )  # fmt: skip
-        times_inequalities(net, parts[1], step[0], step[1], step[2], change)
-        slack_step(h, t, active, change, n_bound, dt)
+                    r3[k] = -(h[k] + target[k] / y[k])
+            solve_refined(
+                net, symbolic, v, parts, w, stiffness, active, held, bend, damping, 0.0,
+                matrix, right, step, correction, left, scratch, t, accuracy,
+            )  # fmt: skip
+            times_inequalities(net, parts[1], step[0], step[1], step[2], change)
+            slack_step(h, t, active, change, n_bound, dt)
         keep = max(0.99, 1.0 - (mean if free else mu))
         alpha = longest(t, dt, active, keep)
         alpha_y = longest(y, step[4], active, keep)
@@ -255,7 +278,7 @@ def interior_point(
                                 r3[k] = -(soc_h[k] + target[k] / y[k])
                         solve_refined(
                             net, symbolic, v, parts, w, stiffness, active, held, bend, damping,
-                            0.0, matrix, right, soc, correction, left, scratch, accuracy,
+                            0.0, matrix, right, soc, correction, left, scratch, t, accuracy,
                         )  # fmt: skip
                         times_inequalities(net, parts[1], soc[0], soc[1], soc[2], change)
                         slack_step(soc_h, t, active, change, n_bound, soc_dt)

@@ -18,17 +18,24 @@ from gridrl.jit import kernel
 from gridrl.opf.kernels_model import add_gradients, times_balances, times_inequalities
 from gridrl.sparse.kernels_ldl import factorise, solve_in_place
 
-# Entries of the condensed matrix that one inequality may add. Float64 then keeps 1e-16 times that.
-CAP = 1e9
+# Entries of the condensed matrix that one inequality may add. Float64 then keeps 1e-16 times that;
+# but refinement is slow where the cap hides which of two parallel limits is active.
+CAPS = (1e10, 1e12, 1e8)
+# Remaining error, over the accuracy asked for, above which the next cap is tried.
+LOOSE = 100.0
 # Weight that holds a variable still.
 HOLD = 1e16
 # Damping of the balances in the factors alone; refinement removes it from the solution.
-SOFT = 1e-9
+SOFT = 1e-6
 REFINEMENTS = 6
+# The step of a slack may be wrong by this share of the slack.
+SLACK_SHARE = 1e-3
+
+RIGHT, WRONG, SINGULAR = 0, 1, 2
 
 
 @kernel
-def weights(limit_jacobian, active, t, y, soft, n_bound, m, stiffness, w):
+def weights(limit_jacobian, active, t, y, soft, n_bound, m, cap, stiffness, w):
     """Weight of every inequality in the condensed matrix, and its true inverse weight.
 
     ``stiffness`` is filled with ``t / y + soft`` (soft for limits of branches alone), ``w`` with
@@ -51,7 +58,7 @@ def weights(limit_jacobian, active, t, y, soft, n_bound, m, stiffness, w):
             row = limit_jacobian[branch]
             o = 3 * (side - 2)
             size = 2.0 * row[o] ** 2 + row[o + 1] ** 2 + row[o + 2] ** 2
-        w[k] = 1.0 / (stiffness[k] + size / CAP)
+        w[k] = 1.0 / (stiffness[k] + size / cap)
 
 
 @kernel
@@ -145,14 +152,17 @@ def assemble(net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, 
 
 @kernel
 def factorise_kkt(net, symbolic, block_of, v, parts, w, held, bend_s, damping, soft, matrix):
-    """Assemble and factorise; whether the inertia is that of a descent direction."""
+    """Assemble and factorise: RIGHT inertia for a descent, WRONG, or SINGULAR."""
     diagonal, lower, inverse, factor, pivot_s, work = matrix
     good = assemble(
         net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, lower, pivot_s
     )
     if not good:
-        return False
-    return factorise(symbolic, diagonal, lower, inverse, factor, work) == 2 * v.size
+        return SINGULAR
+    negative = factorise(symbolic, diagonal, lower, inverse, factor, work)
+    if negative < 0:
+        return SINGULAR
+    return RIGHT if negative == 2 * v.size else WRONG
 
 
 @kernel
@@ -194,8 +204,13 @@ def solve_condensed(net, symbolic, v, parts, w, held, matrix, right, step, scrat
 
 
 @kernel
-def residual(net, v, parts, stiffness, active, held, bend_s, damping, soft, right, step, out):
-    """Fill ``out`` with ``right`` minus the true system times ``step``; its largest entry."""
+def residual(
+    net, v, parts, stiffness, active, held, bend_s, damping, soft, right, step, t, accuracy, out
+):  # fmt: skip
+    """Fill ``out`` with ``right`` minus the true system times ``step``.
+
+    Returns the largest entry, over ``accuracy``; of the inequalities, over a share of the slack.
+    """
     start, stop, _y, _limit, _node, source_at, _q, _cost, _low, _high = net
     jacobian, limit_jacobian, hessian, bend_v = parts
     r1, r1_s, r2, r3 = right
@@ -231,10 +246,11 @@ def residual(net, v, parts, stiffness, active, held, bend_s, damping, soft, righ
     for k in range(x_s.size):
         o1_s[k] = r1_s[k] - o1_s[k]
         worst = max(worst, abs(o1_s[k]))
+    worst /= accuracy
     for k in range(y.size):
         if active[k]:
             o3[k] = r3[k] - o3[k] + stiffness[k] * y[k]
-            worst = max(worst, abs(o3[k]) / (1.0 + stiffness[k]))
+            worst = max(worst, abs(o3[k]) / (SLACK_SHARE * t[k]))
         else:
             o3[k] = 0.0
     return worst
@@ -243,17 +259,21 @@ def residual(net, v, parts, stiffness, active, held, bend_s, damping, soft, righ
 @kernel
 def solve_refined(
     net, symbolic, v, parts, w, stiffness, active, held, bend_s, damping, soft, matrix,
-    right, step, correction, left, scratch, accuracy
+    right, step, correction, left, scratch, t, accuracy
 ):  # fmt: skip
-    """Solve the full system to ``accuracy``, absolute, or as far as refinement leads."""
+    """Solve the full system to ``accuracy``, absolute, or as far as refinement leads.
+
+    Returns the remaining error over the accuracy, at most 1 where that is reached.
+    """
     solve_condensed(net, symbolic, v, parts, w, held, matrix, right, step, scratch)
     before = np.inf
-    for _ in range(REFINEMENTS):
+    for tried in range(REFINEMENTS + 1):
         worst = residual(
-            net, v, parts, stiffness, active, held, bend_s, damping, soft, right, step, left
-        )
-        if worst <= accuracy or not worst < 0.9 * before:
-            break
+            net, v, parts, stiffness, active, held, bend_s, damping, soft, right, step, t,
+            accuracy, left,
+        )  # fmt: skip
+        if worst <= 1.0 or not worst < 0.9 * before or tried == REFINEMENTS:
+            return worst
         before = worst
         solve_condensed(net, symbolic, v, parts, w, held, matrix, left, correction, scratch)
         for i in range(v.size):

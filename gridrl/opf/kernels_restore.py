@@ -7,25 +7,26 @@ over balances and limits of branches, by Newton's method. Bounds hold throughout
 import numpy as np
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_steps import (
-    barrier_sum,
-    centre,
-    factorise_convex,
-    filter_accepts,
-    infeasibility,
-    longest,
-    move,
-    new_right,
-    new_step,
-    settle_bounds,
-)
-from gridrl.opf.kernels_kkt import solve_refined, weights
+from gridrl.opf.kernels_kkt import CAPS, RIGHT, factorise_kkt, solve_refined, weights
 from gridrl.opf.kernels_model import (
     add_gradients,
     derivatives,
     evaluate,
     times_balances,
     times_inequalities,
+)
+from gridrl.opf.kernels_steps import (
+    DAMPING_MOST,
+    barrier_sum,
+    centre,
+    filter_accepts,
+    infeasibility,
+    longest,
+    move,
+    new_right,
+    new_step,
+    next_damping,
+    settle_bounds,
 )
 
 RESTORED, STUCK, IMPOSSIBLE = 0, 1, 2
@@ -77,7 +78,7 @@ def restore(
     dt, change = np.zeros(nh), np.zeros(nh)
     right, left = new_right(n, n_source, nh), new_right(n, n_source, nh)
     step, correction = new_step(n, n_source, nh), new_step(n, n_source, nh)
-    damping = 0.0
+    last_damping = 0.0
     evaluate(net, va, v, s, g, h, flow)
     theta_start, _ = infeasibility(g, h, t, active)
     barrier = mu
@@ -93,12 +94,16 @@ def restore(
             lam[i, 0] = weight * g[i, 0]
             lam[i, 1] = weight * g[i, 1]
         derivatives(net, v, flow, lam, y, parts[0], parts[1], parts[2], parts[3])
-        weights(parts[1], active, t, y, soft, n_bound, m, stiffness, w)
-        damping = factorise_convex(
-            net, symbolic, block_of, v, parts, w, held, no_bend, PROX, soft, matrix, damping
-        )
-        if damping < 0.0:
-            return STUCK, iteration
+        weights(parts[1], active, t, y, soft, n_bound, m, CAPS[0], stiffness, w)
+        damping = 0.0
+        while factorise_kkt(
+            net, symbolic, block_of, v, parts, w, held, no_bend, damping + PROX, soft, matrix
+        ) != RIGHT:  # fmt: skip
+            damping = next_damping(damping, last_damping)
+            if damping > DAMPING_MOST:
+                return STUCK, iteration
+        if damping > 0.0:
+            last_damping = damping
         r1, r1_s, r2, r3 = right
         r1[:] = 0.0
         r1_s[:] = 0.0
@@ -117,7 +122,7 @@ def restore(
                     r3[k] += soft * y[k]
         solve_refined(
             net, symbolic, v, parts, w, stiffness, active, held, no_bend, damping + PROX, soft,
-            matrix, right, step, correction, left, scratch, 1e-10,
+            matrix, right, step, correction, left, scratch, t, 1e-10,
         )  # fmt: skip
         times_inequalities(net, parts[1], step[0], step[1], step[2], change)
         slope = 0.0

@@ -6,7 +6,6 @@ The constants are those of A. Waechter and L. T. Biegler, Mathematical Programmi
 import numpy as np
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import factorise_kkt
 from gridrl.opf.kernels_model import add_gradients
 
 DAMPING_FIRST, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-20, 1e20
@@ -163,25 +162,48 @@ def centre(t, y, active, mu):
 
 
 @kernel
-def factorise_convex(
-    net, symbolic, block_of, v, parts, w, held, bend_s, prox, soft, matrix, last_damping
-):
-    """Factorise with the least damping found that gives the right inertia; -1 if none does."""
-    if factorise_kkt(net, symbolic, block_of, v, parts, w, held, bend_s, prox, soft, matrix):
-        return 0.0
-    damping = DAMPING_FIRST if last_damping == 0.0 else max(DAMPING_LEAST, last_damping / 3.0)
-    while damping < DAMPING_MOST:
-        if factorise_kkt(
-            net, symbolic, block_of, v, parts, w, held, bend_s, damping + prox, soft, matrix
-        ):
-            return damping
-        damping *= 100.0 if last_damping == 0.0 else 8.0
-    return -1.0
+def next_damping(damping, last_damping):
+    """Damping to try after ``damping``; ``last_damping`` is the last that some iteration needed."""
+    if damping == 0.0:
+        return DAMPING_FIRST if last_damping == 0.0 else max(DAMPING_LEAST, last_damping / 3.0)
+    return damping * (100.0 if last_damping == 0.0 else 8.0)
+
+
+@kernel
+def bends_up(net, v, parts, w, bend_s, damping, step, change):
+    """Whether the condensed Hessian is clearly positive along a step that keeps the balances.
+
+    Rounding may spoil the inertia near the solution, where weights differ by 1e20; the curvature
+    along the step is what makes it a descent (Chiang and Zavala, Comput. Optim. Appl. 64, 2016).
+    ``change`` holds the change of the inequalities along the step.
+    """
+    start, stop = net[0], net[1]
+    _jacobian, _limit_jacobian, hessian, bend_v = parts
+    x_va, x_v, x_s = step[0], step[1], step[2]
+    total = 0.0
+    size = 0.0
+    for i in range(v.size):
+        size += x_va[i] ** 2 + x_v[i] ** 2
+        total += bend_v[i] * x_v[i] ** 2
+    for k in range(x_s.size):
+        size += x_s[k] ** 2
+        total += bend_s[k] * x_s[k] ** 2
+    for k in range(start.size):
+        bend = hessian[k]
+        d = x_va[start[k]] - x_va[stop[k]]
+        xf = x_v[start[k]]
+        xt = x_v[stop[k]]
+        total += bend[0] * d * d + bend[3] * xf * xf + bend[5] * xt * xt
+        total += 2.0 * (bend[1] * d * xf + bend[2] * d * xt + bend[4] * xf * xt)
+    for k in range(w.size):
+        total += w[k] * change[k] ** 2
+    return total + damping * size >= 1e-10 * size
 
 
 @kernel
 def filter_accepts(filter_, size, theta, phi):
+    """Whether no point of the filter is better in both respects."""
+    accepted = True
     for k in range(size):
-        if theta >= filter_[k, 0] and phi >= filter_[k, 1]:
-            return False
-    return True
+        accepted &= theta < filter_[k, 0] or phi < filter_[k, 1]
+    return accepted

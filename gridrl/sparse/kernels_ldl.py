@@ -8,10 +8,6 @@ import numpy as np
 
 from gridrl.jit import kernel
 
-# A pivot this small against the largest entry of its block is none. So small, because a variable
-# held at its limit has an entry of 1e14 beside others of 1.
-SINGULAR = 1e-24
-
 
 @kernel
 def update_targets(u_ptr, u_idx):
@@ -73,7 +69,7 @@ def invert_block(block, inverse, work):
         for i in range(k + 1, 4):
             if abs(work[i, k]) > abs(work[p, k]):
                 p = i
-        if abs(work[p, k]) <= SINGULAR * largest:
+        if work[p, k] == 0.0:
             return False
         if p != k:
             for j in range(8):
