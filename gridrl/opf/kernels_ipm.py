@@ -17,6 +17,7 @@ from gridrl.opf.kernels_kkt import (
     RIGHT,
     SINGULAR,
     factorise_kkt,
+    krylov_memory,
     solve_refined,
     weights,
 )
@@ -95,8 +96,9 @@ def interior_point(
     slope, bend = np.zeros(n_source), np.zeros(n_source)
     w, stiffness, dt, change = np.zeros(nh), np.zeros(nh), np.zeros(nh), np.zeros(nh)
     target = np.zeros(nh)
-    right, left = new_right(n, n_source, nh), new_right(n, n_source, nh)
-    step, correction = new_step(n, n_source, nh), new_step(n, n_source, nh)
+    right = new_right(n, n_source, nh)
+    step = new_step(n, n_source, nh)
+    memory = krylov_memory(n, n_source, nh)
     soc, soc_dt = new_step(n, n_source, nh), np.zeros(nh)
     grad, grad_s = np.zeros((n, 2)), np.zeros(n_source)
     filter_ = np.zeros((FILTER_SIZE, 2))
@@ -184,7 +186,7 @@ def interior_point(
                 if outcome != SINGULAR:
                     remaining = solve_refined(
                         net, symbolic, v, parts, w, stiffness, active, held, bend, damping, 0.0,
-                        matrix, right, step, correction, left, scratch, t, accuracy,
+                        matrix, right, step, memory, scratch, t, accuracy,
                     )  # fmt: skip
                     times_inequalities(net, parts[1], step[0], step[1], step[2], change)
                     if outcome == RIGHT or bends_up(net, v, parts, w, bend, damping, step, change):
@@ -218,7 +220,7 @@ def interior_point(
                     r3[k] = -(h[k] + target[k] / y[k])
             solve_refined(
                 net, symbolic, v, parts, w, stiffness, active, held, bend, damping, 0.0,
-                matrix, right, step, correction, left, scratch, t, accuracy,
+                matrix, right, step, memory, scratch, t, accuracy,
             )  # fmt: skip
             times_inequalities(net, parts[1], step[0], step[1], step[2], change)
             slack_step(h, t, active, change, n_bound, dt)
@@ -278,7 +280,7 @@ def interior_point(
                                 r3[k] = -(soc_h[k] + target[k] / y[k])
                         solve_refined(
                             net, symbolic, v, parts, w, stiffness, active, held, bend, damping,
-                            0.0, matrix, right, soc, correction, left, scratch, t, accuracy,
+                            0.0, matrix, right, soc, memory, scratch, t, accuracy,
                         )  # fmt: skip
                         times_inequalities(net, parts[1], soc[0], soc[1], soc[2], change)
                         slack_step(soc_h, t, active, change, n_bound, soc_dt)

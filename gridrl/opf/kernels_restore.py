@@ -7,7 +7,7 @@ over balances and limits of branches, by Newton's method. Bounds hold throughout
 import numpy as np
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import CAPS, RIGHT, factorise_kkt, solve_refined, weights
+from gridrl.opf.kernels_kkt import CAPS, RIGHT, factorise_kkt, krylov_memory, solve_refined, weights
 from gridrl.opf.kernels_model import (
     add_gradients,
     derivatives,
@@ -77,7 +77,8 @@ def restore(
     w, stiffness = np.zeros(nh), np.zeros(nh)
     dt, change = np.zeros(nh), np.zeros(nh)
     right, left = new_right(n, n_source, nh), new_right(n, n_source, nh)
-    step, correction = new_step(n, n_source, nh), new_step(n, n_source, nh)
+    step = new_step(n, n_source, nh)
+    memory = krylov_memory(n, n_source, nh)
     last_damping = 0.0
     evaluate(net, va, v, s, g, h, flow)
     theta_start, _ = infeasibility(g, h, t, active)
@@ -122,7 +123,7 @@ def restore(
                     r3[k] += soft * y[k]
         solve_refined(
             net, symbolic, v, parts, w, stiffness, active, held, no_bend, damping + PROX, soft,
-            matrix, right, step, correction, left, scratch, t, 1e-10,
+            matrix, right, step, memory, scratch, t, 1e-10,
         )  # fmt: skip
         times_inequalities(net, parts[1], step[0], step[1], step[2], change)
         slope = 0.0

@@ -6,6 +6,7 @@ The constants are those of A. Waechter and L. T. Biegler, Mathematical Programmi
 import numpy as np
 
 from gridrl.jit import kernel
+from gridrl.opf.kernels_kkt import split_right, split_step
 from gridrl.opf.kernels_model import add_gradients
 
 DAMPING_FIRST, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-20, 1e20
@@ -28,12 +29,12 @@ def workspace(n, n_source, m, n_fill):
 
 @kernel
 def new_step(n, n_source, nh):
-    return np.zeros(n), np.zeros(n), np.zeros(n_source), np.zeros((n, 2)), np.zeros(nh)
+    return split_step(np.zeros(4 * n + n_source + nh), n, n_source)
 
 
 @kernel
 def new_right(n, n_source, nh):
-    return np.zeros((n, 2)), np.zeros(n_source), np.zeros((n, 2)), np.zeros(nh)
+    return split_right(np.zeros(4 * n + n_source + nh), n, n_source)
 
 
 @kernel
