@@ -22,6 +22,7 @@ MODEL = "AC-S"
 FAR = 1e30  # stands for no limit
 RELAX = 1e-8  # limits are widened by this much, p.u., so that there is room between equal ones
 PUSH = 1e-2  # the start keeps this distance from limits, or this share of the range
+STRAIN = 100.0  # a branch this many times over its rating is no place to begin
 STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
 
 
@@ -34,6 +35,7 @@ class Options:
     max_iterations: int = 500
     mu: float = 0.1
     line_search: bool = False  # from the first iteration on
+    retry: bool = True  # begin elsewhere where the first attempt fails
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,10 +129,45 @@ def arrange(problem: OpfProblem) -> Arranged:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One way to go about a problem."""
+
+    start: str
+    line_search: bool
+    max_iterations: int
+
+
+def attempts(problem: OpfProblem, start: str, options: Options) -> list[Attempt]:
+    """What is tried in turn: fast from where the user says, then with more care from elsewhere."""
+    most = options.max_iterations
+    first = start
+    if start == "auto":
+        first = "dc" if _strained(problem) else "flat"
+    other = "dc" if first != "dc" else "flat"
+    plan = [
+        Attempt(start=first, line_search=options.line_search, max_iterations=min(most, 200)),
+        Attempt(start=other, line_search=True, max_iterations=most),
+        Attempt(start=first, line_search=True, max_iterations=most),
+        Attempt(start=other, line_search=False, max_iterations=most),
+    ]
+    if start == "auto" and first == "dc":  # phase shifters: the line search is the faster one
+        plan = [plan[2], plan[0], plan[1], plan[3]]
+    return plan if options.retry else plan[:1]
+
+
+def _strained(problem: OpfProblem) -> bool:
+    """Whether equal angles would drive a branch to many times its rating: phase shifters do."""
+    v = np.ones(problem.n_node)
+    power = np.abs(problem.y[:, 0] * v[problem.from_node] + problem.y[:, 1] * v[problem.to_node])
+    rating = np.minimum(problem.s_max[:, 0], problem.i_max[:, 0])
+    return bool((power > STRAIN * rating).any())
+
+
 def solve(
     problem: OpfProblem,
     *,
-    start: str = "flat",
+    start: str = "auto",
     warm: OpfSolution | None = None,
     options: Options | None = None,
     log: Floats | None = None,
@@ -142,32 +179,46 @@ def solve(
     problem
         What `gridrl.opf.problem.build_problem` makes of a case.
     start
-        Where to begin: "flat", "dc" or "flow"; see `gridrl.opf.start`.
+        Where to begin: "flat", "dc" or "flow" (see `gridrl.opf.start`), or "auto": flat, unless
+        phase shifters speak against it.
     warm
         A solution of the same grid to begin from instead.
     options
         Tolerances and limits.
     log
-        float64[k, 8], filled with the first k iterations.
+        float64[k, 8], filled with the first k iterations of the last attempt; see
+        `gridrl.opf.kernels_ipm.interior_point`.
     """
     options = options or Options()
     began = time.perf_counter()
     with announced("optimal power flow"):
         arranged = arrange(problem)
-        first = choose_start(problem, start, warm)
         built = time.perf_counter()
-        point, scale = _interior(problem, arranged, first, options.mu)
-        net = list(arranged.net)
-        net[7] = net[7] * scale
-        code, iterations, error, _ = run(
-            tuple(net), arranged.symbolic, arranged.block_of, arranged.active, arranged.held,
-            point, options.tolerance, options.acceptable, options.max_iterations, options.mu,
-            not options.line_search, np.zeros((0, 8)) if log is None else log,
-        )  # fmt: skip
-    done = time.perf_counter()
+        plan = attempts(problem, start, options)
+        iterations = 0
+        codes = []
+        for k, attempt in enumerate(plan):
+            first = choose_start(problem, attempt.start, warm if k == 0 else None)
+            point, scale = _interior(problem, arranged, first, options.mu)
+            net = list(arranged.net)
+            net[7] = net[7] * scale
+            code, used, error, _ = run(
+                tuple(net), arranged.symbolic, arranged.block_of, arranged.active, arranged.held,
+                point, options.tolerance, options.acceptable, attempt.max_iterations, options.mu,
+                not attempt.line_search, np.zeros((0, 8)) if log is None else log,
+            )  # fmt: skip
+            iterations += used
+            codes.append(OpfStatus(code))
+            if codes[-1] is OpfStatus.OPTIMAL or codes[-2:] == [OpfStatus.INFEASIBLE] * 2:
+                break
+    status = codes[-1]
+    if status is not OpfStatus.OPTIMAL and OpfStatus.INFEASIBLE in codes:
+        status = OpfStatus.INFEASIBLE
+    manner = "filter line search" if attempt.line_search else "predictor-corrector"
     return _solution(
-        problem, arranged, point, scale, OpfStatus(code), iterations, error,
-        start=first.name, build_s=built - began, solve_s=done - built,
+        problem, arranged, point, scale, status, iterations,
+        start=first.name, build_s=built - began, solve_s=time.perf_counter() - built,
+        message=f"{manner}, attempt {len(codes)} of {len(plan)}, scaled error {error:.1e}",
     )  # fmt: skip
 
 
@@ -221,11 +272,11 @@ def _solution(
     scale: float,
     status: OpfStatus,
     iterations: int,
-    error: float,
     *,
     start: str,
     build_s: float,
     solve_s: float,
+    message: str,
 ) -> OpfSolution:
     va, v, s, lam, _t, _y = point
     grid, row = problem.case.grid, arranged.row
@@ -252,5 +303,5 @@ def _solution(
         start=start,
         build_s=build_s,
         solve_s=solve_s,
-        message=f"scaled error {error:.1e}",
+        message=message,
     )

@@ -193,7 +193,8 @@ def interior_point(
                         break
                 damping = next_damping(damping, last_damping)
                 if damping > DAMPING_MOST:
-                    return FAILED, iteration, error, factorisations
+                    done = max(primal, gap / scale, 0.01 * dual / scale) <= acceptable
+                    return (OPTIMAL if done else FAILED), iteration, error, factorisations
             if remaining < least:
                 least = remaining
                 best_cap = cap
@@ -303,7 +304,7 @@ def interior_point(
                 alpha *= 0.5
                 trial += 1
             if not accepted:
-                if error <= acceptable:
+                if max(primal, gap / scale, 0.01 * dual / scale) <= acceptable:
                     return OPTIMAL, iteration, error, factorisations
                 filter_size = _remember(filter_, filter_size, theta, phi)
                 outcome, used = restore(
