@@ -55,14 +55,14 @@ def invert_block(block, inverse, work):
 
     ``work`` is float64[4, 8].
     """
-    largest = 0.0
+    total = 0.0
     for i in range(4):
         for j in range(4):
             work[i, j] = block[i, j]
             work[i, 4 + j] = 0.0
-            largest = max(largest, abs(block[i, j]))
+            total += abs(block[i, j])
         work[i, 4 + i] = 1.0
-    if not largest < np.inf:  # NaN too
+    if not total < np.inf:  # NaN too
         return False
     for k in range(4):
         p = k
