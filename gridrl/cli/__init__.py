@@ -1,8 +1,8 @@
-"""The command line: ``gridrl load | flow | security | bench | doctor``.
+"""The command line: ``gridrl load | flow | security | opf | bench | doctor``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
-once. Exit codes: 0 done, 1 the grid has no power flow (or ``--fail-on-violation`` found one),
-2 wrong use.
+once. Exit codes: 0 done, 1 the grid has no power flow or no optimal one (or
+``--fail-on-violation`` found a violation), 2 wrong use.
 """
 
 import os
@@ -16,6 +16,7 @@ from gridrl.cli.bench import bench
 from gridrl.cli.doctor import doctor
 from gridrl.cli.flow import flow
 from gridrl.cli.load import load
+from gridrl.cli.opf import opf
 from gridrl.cli.security import security
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ def _options(
 app.command()(load)
 app.command()(flow)
 app.command()(security)
+app.command()(opf)
 app.command()(bench)
 app.command()(doctor)
 
