@@ -125,8 +125,8 @@ def _verdict(document: dict[str, Any], *, priced: bool) -> list[str]:
     first = (
         f"{document['case']}: cost {document['cost']:,.2f} per hour, {document['solver']} "
         f"({document['model']}), {document['iterations']} iterations. Generation "
-        f"{number(document['generation_mw'])} MW, losses {number(document['losses_mw'])} MW, prices "
-        f"{min(prices, default=math.nan):.2f} to {max(prices, default=math.nan):.2f} per MWh."
+        f"{number(document['generation_mw'])} MW, losses {number(document['losses_mw'])} MW, "
+        f"prices {min(prices, default=math.nan):.2f} to {max(prices, default=math.nan):.2f} per MWh."
     )
     where = f", {worst['element']}" if worst["element"] else ""
     judged = f"{document['max_violation_pu']:.1e} p.u. ({worst['kind']}{where})"

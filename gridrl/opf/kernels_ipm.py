@@ -116,6 +116,8 @@ def interior_point(
     error = np.inf
     alpha = alpha_y = 0.0
     iteration = 0
+    rescued = -10
+    share = 0.9
     while True:
         cost_slopes(net[7], s, slope, bend)
         derivatives(net, v, flow, lam, y, parts[0], parts[1], parts[2], parts[3])
@@ -307,11 +309,14 @@ def interior_point(
                 if max(primal, gap / scale, 0.01 * dual / scale) <= acceptable:
                     return OPTIMAL, iteration, error, factorisations
                 filter_size = _remember(filter_, filter_size, theta, phi)
+                # Where one restoration follows the other, each must lead further.
+                share = 0.9 if iteration > rescued + 5 else 0.3 * share
                 outcome, used = restore(
                     net, symbolic, block_of, active, held, va, v, s, t, y, g, h, flow,
-                    parts, matrix, scratch, mu, filter_, filter_size, most - iteration,
+                    parts, matrix, scratch, mu, filter_, filter_size, share, most - iteration,
                 )  # fmt: skip
                 iteration += used
+                rescued = iteration
                 factorisations += used
                 if outcome == IMPOSSIBLE:
                     return INFEASIBLE, iteration, error, factorisations

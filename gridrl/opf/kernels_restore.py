@@ -34,6 +34,9 @@ ARMIJO = 1e-4
 WEIGHT = 1e3
 PROX = 1e-4
 MOST = 200
+# The penalty is at its minimum where a step promises less than this share of it.
+FLAT = 1e-7
+BARRIER_SHARE = 0.1
 
 
 @kernel
@@ -60,9 +63,12 @@ def distance(va, v, s, from_va, from_v, from_s):
 @kernel
 def restore(
     net, symbolic, block_of, active, held, va, v, s, t, y, g, h, flow,
-    parts, matrix, scratch, mu, filter_, filter_size, most,
+    parts, matrix, scratch, mu, filter_, filter_size, share, most,
 ):  # fmt: skip
-    """Move the point in place until the filter accepts it; (outcome, iterations)."""
+    """Move the point in place until the filter accepts it; (outcome, iterations).
+
+    At most ``share`` of the infeasibility may be left then.
+    """
     n = v.size
     n_source = s.size
     m = net[0].size
@@ -83,7 +89,11 @@ def restore(
     evaluate(net, va, v, s, g, h, flow)
     theta_start, _ = infeasibility(g, h, t, active)
     barrier = mu
-    mu = max(mu, 1e-6)
+    count = 0
+    for k in range(nh):
+        count += active[k]
+    # The barrier must weigh as much as the penalty, or the first steps run into bounds.
+    mu = max(mu, BARRIER_SHARE * penalty(g, h, t, active, n_bound, weight) / max(count, 1))
     cost = 0.0
     for k in range(nh):
         if active[k]:
@@ -168,11 +178,12 @@ def restore(
         centre(t, y, active, mu)
         theta, worst = infeasibility(g, h, t, active)
         phi = cost - barrier * barrier_sum(t, active)
-        if theta <= 0.9 * theta_start and filter_accepts(filter_, filter_size, theta, phi):
+        if theta <= share * theta_start and filter_accepts(filter_, filter_size, theta, phi):
             return RESTORED, iteration + 1
-        if -slope < 1e-9 * max(1.0, abs(value)) and worst > 1e-5:
-            if mu > 1e-9:
-                mu *= 0.1
-            else:
-                return IMPOSSIBLE, iteration + 1
+        still = -slope < FLAT * max(1.0, abs(value))
+        lower = BARRIER_SHARE * penalty(g, h, t, active, n_bound, weight) / max(count, 1)
+        if still and mu <= 1e-8 and worst > 1e-5:
+            return IMPOSSIBLE, iteration + 1
+        if still or alpha > 0.5:
+            mu = max(1e-9, min(mu, lower, 0.2 * mu if still else mu))
     return STUCK, most
