@@ -1,8 +1,8 @@
-"""The command line: ``gridrl load | flow | security | whatif | bench | doctor``.
+"""The command line: ``gridrl load | flow | security | whatif | opf | bench | doctor``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
-once. Exit codes: 0 done, 1 the grid has no power flow (or ``--fail-on-violation`` found one),
-2 wrong use.
+once. Exit codes: 0 done, 1 the grid has no power flow or no optimal one (or
+``--fail-on-violation`` found a violation), 2 wrong use.
 """
 
 import os
@@ -17,6 +17,7 @@ from gridrl.cli.common import printable
 from gridrl.cli.doctor import doctor
 from gridrl.cli.flow import flow
 from gridrl.cli.load import load
+from gridrl.cli.opf import opf
 from gridrl.cli.security import security
 from gridrl.cli.whatif import app as whatif
 
@@ -49,6 +50,7 @@ def _options(
 app.command()(load)
 app.command()(flow)
 app.command()(security)
+app.command()(opf)
 app.add_typer(whatif)
 app.command()(bench)
 app.command()(doctor)

@@ -217,15 +217,16 @@ def check_states(v, which, changes, network, base, node, limits, out):
         volt_row[state], outside[state], volt[state] = -1, 0, np.nan
         far = -np.inf
         for i in range(v_low.size):
-            size = abs(v[state, node[i]])
-            if np.isnan(size) or (v_low[i] <= 0.0 and np.isinf(v_high[i])):
+            x = v[state, node[i]]
+            v2 = x.real * x.real + x.imag * x.imag
+            if np.isnan(v2) or (v_low[i] <= 0.0 and np.isinf(v_high[i])):
                 continue
-            beyond = max(size * size - v_high[i], v_low[i] - size * size)
+            beyond = max(v2 - v_high[i], v_low[i] - v2)
             if beyond > far:
                 far = beyond
-                volt_row[state], volt[state] = i, size
-            if size * size > high_bar[i] or size * size < low_bar[i]:
-                _note(out, state, -1 - i, size)
+                volt_row[state], volt[state] = i, np.sqrt(v2)
+            if v2 > high_bar[i] or v2 < low_bar[i]:
+                _note(out, state, -1 - i, np.sqrt(v2))
                 outside[state] += 1
         for c in range(b_of[state], b_of[state + 1]):
             k = b_branch[c]

@@ -52,6 +52,14 @@ class Model:
     first_of: Ints  # [n_substation + 1]
     members: Ints  # [n_unit] units by substation
 
+    @cached_property
+    def live_ends(self) -> tuple[Ints, Ints]:
+        """[n_branch] as `branch_ends`, and -1 at rows that the base state leaves without supply."""
+        return tuple(  # type: ignore[return-value]
+            np.where((end >= 0) & self.alive[np.maximum(end, 0)], end, -1)
+            for end in self.branch_ends
+        )
+
     @property
     def n_node(self) -> int:
         return int(self.node_substation.size)
