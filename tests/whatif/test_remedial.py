@@ -9,8 +9,8 @@ import pytest
 
 import gridrl
 from gridrl.actions import apply_actions, unitary_actions
-from gridrl.errors import CaseError, ElementError
-from gridrl.security import n_minus_1, security
+from gridrl.errors import CaseError, ElementError, GridError
+from gridrl.security import Contingencies, n_minus_1, security
 from gridrl.security.topologies import secure_topologies
 from gridrl.whatif import apply_edits, parse_edit
 from gridrl.whatif.outlook import REFUSED, reference_of, values
@@ -131,6 +131,25 @@ def test_a_proposer_decides_what_is_tried(meshed):
         meshed, options=replace(SWITCHING, combinations=False), proposer=OnlyOpenings()
     )
     assert {r.kind for r in made.recommendations} <= {"line", "nothing"}
+
+
+def test_a_proposer_that_names_no_action_is_told_so(meshed):
+    class Wrong:
+        def propose(self, case, actions, screened):  # noqa: ARG002
+            return np.array([len(actions)])
+
+    with pytest.raises(GridError, match="indices of actions"):
+        recommend(meshed, options=SWITCHING, proposer=Wrong())
+
+
+def test_without_contingencies_the_intact_grid_decides(meshed):
+    rated = replace(meshed, grid=replace(meshed.grid, i_max_from=0.6 * meshed.grid.i_max_from))
+    none = Contingencies(name=(), elements=())
+    made = recommend(rated, contingencies=none)
+    assert made.recommendations[0].kind != "nothing"
+    row = made.to_dict()["recommendations"][0]
+    assert row["after"]["worst_n1_percent"] is None
+    assert row["proof"]["n1_outages"] == 0
 
 
 def test_a_case_without_a_power_flow_is_a_row():
