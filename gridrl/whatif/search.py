@@ -123,8 +123,8 @@ def search(
     ranking = _checked(proposer.propose(case, actions, screened), len(actions))
     out = Search(
         actions=actions, chosen=[], found=None, value=np.empty(0), over=np.empty(0),
-        screened=covered, exhaustive=exhaustive, solves=each + 1,
-    )  # fmt: skip
+        screened=covered, exhaustive=exhaustive, solves=2 * (each + 1),
+    )  # fmt: skip  # the case itself: its standing, and the flows that the screen starts from
     part = 0.72 if pairs else 1.0
     most = min(MOST_TRIED, int(TRY_WORK / (1 + keep) / case.grid.n_branch) + 1)
     count = min(ranking.size, most, max(1, int(0.6 * part * budget / (1 + keep))))
@@ -178,7 +178,7 @@ def _try(
     each = len(contingencies) + 1
     step = max(1, min(BATCH, int(TRY_WORK / each / case.grid.n_branch)))
     for begin in range(0, len(order), step):
-        room = max((budget - out.solves) // each, min(2, enough) - done)
+        room = max(0, (budget - out.solves) // each, min(2, enough) - done)
         batch = [k for k in order[begin : begin + step] if bound[k] < best or done < enough][:room]
         if not batch:
             break
