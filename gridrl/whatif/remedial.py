@@ -102,7 +102,9 @@ class RemedialResult:
         """The outcome in one sentence."""
         best, now = self.best, float(values(self.base, self.reference)[0])
         if now <= 1.0:
-            return f"Nothing needs to be done: no overload, worst loading {100 * now:.1f} %."
+            dark = int(self.reference.unsolved.sum())
+            but = f" But {dark} contingencies have no power flow." if dark else ""
+            return f"Nothing needs to be done: no overload, worst loading {100 * now:.1f} %.{but}"
         if best.kind == "nothing":
             return f"No action found that lowers the worst loading of {_percent(now)}."
         left = "no overload remains" if best.value <= 1.0 else "overloads remain"

@@ -77,7 +77,7 @@ def screen(
     alone = loading_after(found, moves)
     order = np.flatnonzero(np.isfinite(alone))
     alone = alone[order]
-    if solved:
+    if solved and which.size:
         losses, kept = _anchored(engine, found, losses)
         which = which[kept]
     loading, cuts = loading_after_losses(found, moves, losses, order)
