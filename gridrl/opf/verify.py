@@ -60,10 +60,10 @@ def verify(case: Case, p: Floats, q: Floats, v: Complexes) -> Verdict:
     Verdict
         Violations of ``p_balance`` and ``q_balance`` at nodes (p.u.), ``flow`` above a branch's
         rating (p.u. of power or current), ``voltage`` outside its limits or, where a unit holds
-        it that may not be dispatched or has no such limits, off its set point (p.u.), ``angle`` difference (rad), ``p`` and
-        ``q`` of units outside their limits, ``fixed`` power of units that may not be moved, and
-        ``unserved`` power of connected loads without a voltage (p.u.). A number that is missing
-        counts as infinitely wrong.
+        it that may not be dispatched or has no such limits, off its set point (p.u.), ``angle``
+        difference (rad), ``p`` and ``q`` of units outside their limits, ``fixed`` power of units
+        that may not be moved, and ``unserved`` power of connected loads without a voltage (p.u.).
+        A number that is missing counts as infinitely wrong.
 
     Raises
     ------

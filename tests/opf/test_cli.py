@@ -21,7 +21,7 @@ def test_json_holds_cost_dispatch_and_prices(cli):
     assert {v["kind"] for v in found["violations"]} >= {"p_balance", "q_balance", "flow", "angle"}
     units = {row["id"]: row for row in found["units"]}
     case = gridrl.load(CASE)
-    load = -case.injection.p[0].sum() * case.grid.s_base_mva
+    load = -case.injection.p[0][~case.grid.dispatchable].sum() * case.grid.s_base_mva
     assert sum(row["p_mw"] for row in units.values()) == pytest.approx(
         load + found["losses_mw"], abs=1e-4
     )
