@@ -52,6 +52,9 @@ def open_env(name: str, **settings: Any) -> Any:
 def shipped(name: str, *, episodes: int | None = None, **settings: Any) -> Shipped:
     """A shipped environment and the same of ours, with the first ``episodes`` of its chronics."""
     env = open_env(name, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        env.reset()  # which takes the shunts of some grids out of service
     case = case_of(env)
     parts = []
     n_chronics = len(env.chronics_handler.subpaths)
@@ -165,7 +168,7 @@ def _units(env: Any) -> Units:
             Units.plain(
                 "shunt", [str(k) for k in range(len(shunts))],
                 np.array([s.sub_id for s in shunts], np.int64), -power.real, -power.imag,
-                impedance=True,
+                in_service=np.array([s.connected for s in shunts]), impedance=True,
             )
         )  # fmt: skip
     return stack(parts)
@@ -207,8 +210,11 @@ def series_of(env: Any, grid: Grid) -> Series:
     q[:, place["load"]] = -np.asarray(data.load_q[:rows], np.float32)
     p[:, place["gen"]] = np.asarray(data.prod_p[:rows], np.float32)
     p, q = p / BASE_MVA, q / BASE_MVA
-    kv = np.asarray(data.prod_v[:rows], np.float32)
-    v_set[:, place["gen"]] = kv / np.asarray(env.backend.prod_pu_to_kv, np.float32)
+    if data.prod_v is None:
+        v_set[:, place["gen"]] = [g.target_vm_pu for g in _model(env).get_generators()]
+    else:
+        kv = np.asarray(data.prod_v[:rows], np.float32)
+        v_set[:, place["gen"]] = kv / np.asarray(env.backend.prod_pu_to_kv, np.float32)
     shunt = np.array(grid.unit_kind) == "shunt"
     shunts = list(_model(env).get_shunts())
     p[:, shunt] = -np.array([s.target_p_mw for s in shunts]) / BASE_MVA
