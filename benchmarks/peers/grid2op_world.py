@@ -89,6 +89,7 @@ def rules_of(parameters: Any) -> Rules:
         reconnection=int(parameters.NB_TIMESTEP_RECONNECTION),
         storage_start=float(parameters.INIT_STORAGE_CAPACITY),
         storage_losses=bool(parameters.ACTIVATE_STORAGE_LOSS),
+        redispatch="slsqp",
     )
 
 

@@ -51,9 +51,11 @@ def judge_dispatch(active, redispatch, curtail, storage, gens, stores, tiny, ver
 
 
 @kernel
-def dispatch(active, first, verdict, orders, gens, stores, units, settings, state, hits, p, failed,
-             over):  # fmt: skip
-    """Carry out the orders of every active state and put the result into its injection.
+def take_orders(
+    active, first, verdict, orders, gens, stores, units, settings, state, hits, p, failed, owed,
+    moves,
+):  # fmt: skip
+    """Storage, curtailment and the targets of redispatch; what the generators must make up for.
 
     Parameters
     ----------
@@ -67,28 +69,28 @@ def dispatch(active, first, verdict, orders, gens, stores, units, settings, stat
         ``totals`` are what storage absorbed and curtailment removed (negative) one step before.
     hits : see `gridrl.env.kernels_orders`; cleared where a redispatch is refused
     p : float64[B, n_unit]
-        Injections of the series; changed to what is injected.
+        Injections of the series; changed to curtailed power and storage.
     failed : bool[B]
         Set where a redispatch is refused because it leads beyond every limit.
-    over : bool[B]
-        Set where the generators cannot balance what is asked: the episode ends.
+    owed : float64[B]
+        Filled with what the generators must bring more than one step before.
+    moves : bool[B]
+        Filled: whether the redispatch has to be found anew.
     """
     redispatch, curtail, storage = orders
     target, actual, set_point, limit, modified, charge, absorbed, totals = state
     gen_unit, storage_unit = units
     n_gen, n_storage = gen_unit.size, storage_unit.size
-    new_p, before = np.empty(n_gen), np.empty(n_gen)
-    previous = np.empty(n_storage)
-    work = np.empty((4, n_gen))
-    part = np.empty(n_gen, np.bool_)
+    new_p, previous = np.empty(n_gen), np.empty(n_storage)
+    nothing = np.zeros(n_storage)
     for b in range(active.size):
+        moves[b] = False
         if not active[b]:
             continue
         legal = verdict[b] == LEGAL
         for g in range(n_gen):
             new_p[g] = p[b, gen_unit[g]]
-            before[g] = new_p[g]
-        ordered = storage[b] if legal and storage.shape[0] > 0 else np.zeros(n_storage)
+        ordered = storage[b] if legal and storage.shape[0] > 0 else nothing
         previous[:] = charge[b]
         stored = _store(ordered, stores, settings, charge[b], absorbed[b])
         more = stored - totals[b, 0]
@@ -111,16 +113,54 @@ def dispatch(active, first, verdict, orders, gens, stores, units, settings, stat
                 more -= stored  # what Grid2Op does: the power flows, but nothing makes up for it
         if first:
             set_point[b] = new_p
-        if _must_move(actual[b], target[b], more, less, settings[1]):
-            over[b] = not _balance(
-                more - less, new_p, gens, settings, target[b], actual[b], set_point[b], modified[b],
-                part, work,
-            )  # fmt: skip
+        owed[b] = more - less
+        moves[b] = _must_move(actual[b], target[b], more, less, settings[1])
         for g in range(n_gen):
-            set_point[b, g] = new_p[g] + actual[b, g]
-            p[b, gen_unit[g]] = set_point[b, g]
+            p[b, gen_unit[g]] = new_p[g]
         for k in range(n_storage):
             p[b, storage_unit[k]] = -absorbed[b, k]
+
+
+@kernel
+def redispatch_nearest(moves, owed, gens, gen_unit, settings, state, p, over):
+    """Find the redispatch of the states in ``moves``; see `take_orders`.
+
+    ``over`` (bool[B]) is set where ramps and limits cannot bring what is ``owed``.
+    """
+    target, actual, set_point, _, modified, _, _, _ = state
+    n_gen = gen_unit.size
+    new_p, work, part = np.empty(n_gen), np.empty((4, n_gen)), np.empty(n_gen, np.bool_)
+    for b in range(moves.size):
+        if moves[b]:
+            for g in range(n_gen):
+                new_p[g] = p[b, gen_unit[g]]
+            over[b] = not _balance(
+                owed[b], new_p, gens, settings, target[b], actual[b], set_point[b], modified[b],
+                part, work,
+            )  # fmt: skip
+
+
+@kernel
+def participants(owed, new_p, gens, tiny, target, actual, set_point, part):
+    """Which generators of one state move; False where no choice of them reaches ``owed``."""
+    for g in range(new_p.size):
+        part[g] = gens[0][g] and (
+            new_p[g] > 0.0 or abs(actual[g]) >= tiny or target[g] != actual[g]
+        )
+    if _reaches(owed, new_p, gens, actual, set_point, part):
+        return True
+    part[:] = gens[0]
+    return _reaches(owed, new_p, gens, actual, set_point, part)
+
+
+@kernel
+def apply_dispatch(active, gen_unit, actual, set_point, p):
+    """Add the redispatch to the power of the generators."""
+    for b in range(active.size):
+        if active[b]:
+            for g in range(gen_unit.size):
+                p[b, gen_unit[g]] += actual[b, g]
+                set_point[b, g] = p[b, gen_unit[g]]
 
 
 @inlined
@@ -204,18 +244,14 @@ def _balance(owed, new_p, gens, settings, target, actual, set_point, modified, p
     Returns False where ramps and limits do not allow it. Generators with an order come as close
     to it as they can, weighted by their ramps; the others make up the balance first.
     """
-    redispatchable, _, p_min, p_max, ramp_up, ramp_down = gens
+    _, _, p_min, p_max, ramp_up, ramp_down = gens
     tolerance, tiny = settings[1], settings[2]
     low, high, wish, weight = work
     some = False
+    if not participants(owed, new_p, gens, tiny, target, actual, set_point, part):
+        return False
     for g in range(new_p.size):
-        part[g] = redispatchable[g] and (
-            new_p[g] > 0.0 or abs(actual[g]) >= tiny or target[g] != actual[g]
-        )
-    if not _reaches(owed, new_p, gens, actual, set_point, part):
-        part[:] = redispatchable
-        if not _reaches(owed, new_p, gens, actual, set_point, part):
-            return False
+        some = some or (part[g] and modified[g])
     for g in range(new_p.size):
         if not part[g]:
             continue
@@ -223,9 +259,8 @@ def _balance(owed, new_p, gens, settings, target, actual, set_point, modified, p
         low[g] = max(p_min[g] - new_p[g] - actual[g], -ramp_down[g] - drift)
         high[g] = min(p_max[g] - new_p[g] - actual[g], ramp_up[g] - drift)
         high[g] = max(high[g], low[g])
-        wish[g] = target[g] - actual[g]
+        wish[g] = target[g] - actual[g] if modified[g] or not some else 0.0
         weight[g] = 1.0 / (ramp_up[g] + ramp_down[g] + 0.01 * tolerance)
-        some = some or modified[g]
     _share(owed, part, modified, some, low, high, wish, weight)
     for g in range(new_p.size):
         if part[g]:

@@ -35,6 +35,9 @@ class Rules:
     # Storage and dispatch
     storage_start: float = 0.5  # share of its capacity
     storage_losses: bool = True  # self-discharge and efficiencies
+    # How generators are moved: to the "nearest" dispatch, exactly; or by the iterations of
+    # "slsqp", whose stopping points are Grid2Op's (a hundred times slower).
+    redispatch: Literal["nearest", "slsqp"] = "nearest"
 
     def __post_init__(self) -> None:
         for name in (
@@ -52,6 +55,8 @@ class Rules:
             raise RulesError(
                 f"Rule storage_start is {self.storage_start!r}; give a share from 0 to 1."
             )
+        if self.redispatch not in ("nearest", "slsqp"):
+            raise RulesError(f"Rule redispatch is {self.redispatch!r}; give 'nearest' or 'slsqp'.")
         if self.rho_side not in ("from", "both"):
             raise RulesError(f"Rule rho_side is {self.rho_side!r}; give 'from' or 'both'.")
 

@@ -11,7 +11,8 @@ from dataclasses import fields
 import numpy as np
 
 from gridrl.arrays import Bools, Ints
-from gridrl.env.kernels_dispatch import dispatch, judge_dispatch
+from gridrl.env.dispatch import carry_out
+from gridrl.env.kernels_dispatch import judge_dispatch
 from gridrl.env.kernels_grid import gather
 from gridrl.env.kernels_opponent import attack
 from gridrl.env.kernels_orders import (
@@ -165,15 +166,8 @@ def _advance(
         gather(active, state.row, world.tables[1], state.q)
         over = np.zeros(state.batch, np.bool_)
         if world.dispatches:
-            dispatch(
-                active, resetting, verdict, _dispatch_orders(orders),
-                world.fleet.gen_arrays, world.fleet.storage_arrays,
-                (np.array(world.fleet.gen_unit), np.array(world.fleet.storage_unit)),
-                world.dispatch_settings,
-                (state.target, state.actual, state.set_point, state.limit, state.modified,
-                 state.charge, state.absorbed, state.totals),
-                hits, state.p, failed, over,
-            )  # fmt: skip
+            carry_out(world, state, _dispatch_orders(orders), active, resetting, verdict, hits,
+                      failed, over)  # fmt: skip
         state.ending[over] = Ending.UNBALANCED
         before = state.busbar.copy()
         tripped, solves = _switch_and_solve(
