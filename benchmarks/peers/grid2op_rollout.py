@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.grid2op_world import Shipped
+from benchmarks.peers.grid2op_world import Shipped, begin
 from gridrl.arrays import Ints
 from gridrl.env.state import Orders, State
 from gridrl.env.step import reset, step
-
-MAIN_KINDS = ("busbar", "line", "redispatch", "curtail", "storage")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -59,10 +57,7 @@ def rollout(
     episodes = np.arange(world.series.n_episode) if only is None else only
     while report.steps < steps:
         episode = int(episodes[report.episodes % episodes.size])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            env.set_id(episode)
-            obs = env.reset()
+        obs = begin(env, episode)
         state = reset(world, rng, episode=np.array([episode]))
         _compare(shipped, obs, state, report, "reset")
         report.episodes += 1

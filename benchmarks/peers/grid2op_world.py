@@ -49,30 +49,50 @@ def open_env(name: str, **settings: Any) -> Any:
         return grid2op.make(name, test=True, backend=backend(), **settings)
 
 
-def shipped(name: str, *, episodes: int | None = None, **settings: Any) -> Shipped:
-    """A shipped environment and the same of ours, with the first ``episodes`` of its chronics."""
+def no_opponent() -> dict[str, Any]:
+    """Settings that keep an environment's opponent from attacking."""
+    opponent = importlib.import_module("grid2op.Opponent")
+    return {
+        "opponent_class": opponent.BaseOpponent,
+        "opponent_budget_class": opponent.NeverAttackBudget,
+        "opponent_action_class": importlib.import_module("grid2op.Action").DontAct,
+        "opponent_init_budget": 0.0,
+        "opponent_budget_per_ts": 0.0,
+    }
+
+
+def shipped(
+    name: str, *, episodes: int | None = None, playable: bool = False, **settings: Any
+) -> Shipped:
+    """A shipped environment and the same of ours, with the first ``episodes`` of its chronics.
+
+    ``playable`` allows all kinds of orders, where the environment allows only some.
+    """
+    if playable:
+        settings["action_class"] = importlib.import_module("grid2op.Action").PlayableAction
     env = open_env(name, **settings)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        env.reset()  # which takes the shunts of some grids out of service
+    begin(env, 0)  # which takes the shunts of some grids out of service
     case = case_of(env)
     parts = []
     n_chronics = len(env.chronics_handler.subpaths)
     for episode in range(n_chronics if episodes is None else min(episodes, n_chronics)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            env.set_id(episode)
-            env.reset()
+        begin(env, episode)
         parts.append(series_of(env, case.grid))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        env.set_id(0)
     every = np.arange(case.grid.n_substation)
     world = build_world(
         case, joined(parts), rules_of(env.parameters), fleet=fleet_of(env, case.grid),
         area=area_of(env), split=every,
     )  # fmt: skip
     return Shipped(env=env, world=world, terminal=terminals_of(env, case.grid))
+
+
+def begin(env: Any, episode: int) -> Any:
+    """Reset to an episode; maintenance that is drawn at random is the same every time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        env.seed(episode)
+        env.set_id(episode)
+        return env.reset()
 
 
 def rules_of(parameters: Any) -> Rules:
