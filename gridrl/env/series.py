@@ -5,7 +5,7 @@ read by one index each. It knows no grid but the number of its units and branche
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +34,8 @@ class Series:
     q_forecast: Floats  # [n_row, n_unit] or [0, n_unit]
     step_s: float = 300.0  # seconds between rows
     names: tuple[str, ...] = ()  # [n_episode]
+    # [n_episode] seconds since Monday 0:00 of each first row; empty: all begin then
+    clock_s: Floats = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         freeze(self, frozenset({"v_set"}))
@@ -54,6 +56,10 @@ class Series:
             raise ScenarioError(
                 f"Episodes {np.flatnonzero(short)[:5].tolist()} have fewer than two rows, so that "
                 "nothing can happen in them. Give longer series."
+            )
+        if self.clock_s.size not in (0, self.n_episode):
+            raise ScenarioError(
+                f"clock_s has {self.clock_s.size} entries for {self.n_episode} episodes."
             )
         if not self.step_s > 0:
             raise ScenarioError(f"step_s is {self.step_s}; give the seconds between rows.")
@@ -125,5 +131,8 @@ def joined(parts: Sequence[Series]) -> Series:
         start=np.concatenate(starts),
         step_s=parts[0].step_s,
         names=tuple(name for part in parts for name in part.names),
+        clock_s=np.concatenate(
+            [p.clock_s if p.clock_s.size else np.zeros(p.n_episode) for p in parts]
+        ),
         **columns,
     )

@@ -62,6 +62,16 @@ class World:
         return (y, np.array(grid.from_substation), np.array(grid.to_substation), rating)
 
     @cached_property
+    def unit_arrays(self) -> tuple[Any, ...]:
+        """Units as `gridrl.env.kernels_units.unit_powers` takes them."""
+        g = self.case.grid
+        return (
+            np.array(g.unit_substation), np.array(g.controls_voltage | g.is_reference),
+            np.array(g.is_reference), np.array(g.slack_weight), np.array(g.i_share_p),
+            np.array(g.i_share_q), np.array(g.z_share_p), np.array(g.z_share_q),
+        )  # fmt: skip
+
+    @cached_property
     def sibling(self) -> Ints:
         """[n_node] the other busbar of a node's substation, -1 where there is none."""
         second = self.engine.model.second_node
