@@ -1,6 +1,7 @@
 """Storage, curtailment and redispatch of a step: the front of `gridrl.env.kernels_dispatch`."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridrl.arrays import Bools, Floats
 from gridrl.env.kernels_dispatch import (
@@ -12,7 +13,9 @@ from gridrl.env.kernels_dispatch import (
 from gridrl.env.state import Bytes, State
 from gridrl.env.world import World
 
-EPSILON_MW = 1e-4  # Grid2Op's slack of bounds, and the size of a step that it takes for none
+EPSILON_MW = np.float32(
+    1e-4
+)  # Grid2Op's slack of bounds, and the size of a step that it takes for none
 TOLERANCE_MW = 1e-2  # what its solver may miss a bound by
 
 
@@ -67,20 +70,23 @@ def _by_slsqp(world: World, state: State, b: int, owed: float) -> bool:
         state.actual[b], state.set_point[b], part,
     ):  # fmt: skip
         return False
-    actual, target = state.actual[b] * base, state.target[b] * base
-    drift = (new_p - state.set_point[b]) * base + actual
-    ramp = (fleet.ramp_up + fleet.ramp_down) * base + EPSILON_MW
-    weight = (1.0 / ramp)[part]
+
+    def mw(values: Floats) -> NDArray[np.float32]:  # what Grid2Op keeps, to the last digit
+        return np.asarray(values * base, np.float32)
+
+    actual, target, power = mw(state.actual[b]), mw(state.target[b]), mw(new_p)
+    drift = power - (mw(state.set_point[b]) - actual)
+    weight = (1.0 / (mw(fleet.ramp_up) + mw(fleet.ramp_down) + EPSILON_MW))[part].astype(float)
     weight = weight / weight.sum()
     scale = max(float(np.abs(actual).max()), 1.0)
     wanted = state.modified[b, part]
     if not wanted.any():
         wanted = np.ones(wanted.size, np.bool_)
-    goal = ((target - actual)[part] / scale)[wanted]
+    goal = ((target - actual)[part] / scale).astype(float)[wanted]
     size = round(max(0.5 * float(np.abs(goal).sum()) ** 2, 1.0), 4)
-    at = new_p * base + actual
-    low = np.maximum(fleet.p_min * base - at, -fleet.ramp_down * base - drift)[part]
-    high = np.minimum(fleet.p_max * base - at, fleet.ramp_up * base - drift)[part]
+    at = power + actual
+    low = np.maximum(mw(fleet.p_min) - at, -mw(fleet.ramp_down) - drift)[part].astype(float)
+    high = np.minimum(mw(fleet.p_max) - at, mw(fleet.ramp_up) - drift)[part].astype(float)
     low, high = (low - 0.5 * EPSILON_MW) / scale, (high + 0.5 * EPSILON_MW) / scale
     total = owed * base / scale
 
@@ -92,7 +98,7 @@ def _by_slsqp(world: World, state: State, b: int, owed: float) -> bool:
         out[wanted] = 2.0 * weight[wanted] * (x[wanted] - goal) / size
         return out
 
-    stop = max(EPSILON_MW / scale, 1e-6)
+    stop = max(float(EPSILON_MW / scale), 1e-6)
     found = minimize(
         cost, _slsqp_start(state, b, part, weight, target, actual, scale), method="SLSQP",
         jac=slope, options={"eps": stop, "ftol": stop, "disp": False},
@@ -105,16 +111,18 @@ def _by_slsqp(world: World, state: State, b: int, owed: float) -> bool:
     inside = (x - low >= -TOLERANCE_MW).all() and (high - x >= -TOLERANCE_MW).all()
     if not found.success and not (inside and abs(x.sum() - total) <= TOLERANCE_MW):
         return False
-    state.actual[b, part] += x * scale / base
+    actual[part] += x * scale
+    state.actual[b] = actual.astype(float) / base
     return True
 
 
 def _slsqp_start(
-    state: State, b: int, part: Bools, weight: Floats, target: Floats, actual: Floats, scale: float
-) -> Floats:
+    state: State, b: int, part: Bools, weight: Floats, target: NDArray[np.float32],
+    actual: NDArray[np.float32], scale: float,
+) -> Floats:  # fmt: skip
     """Ordered moves, with those that stand still making up for their sum."""
     if not (np.abs(target) >= 1e-7).any() and not state.modified[b].any():
-        return np.asarray(-actual[part] / scale)
+        return np.asarray(-actual[part] / scale, np.float64)
     start = np.zeros(weight.size)
     ordered = (np.abs(target[part]) >= 1e-7) | state.modified[b, part]
     start[ordered] = (target - actual)[part][ordered] / scale
