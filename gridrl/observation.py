@@ -10,37 +10,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridrl.arrays import Floats
 from gridrl.errors import ScenarioError
+
+Values = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Observation:
-    """A batch of observations; every array is float64 [B, width]."""
+    """A batch of observations; every array is [B, width], of numbers or bools."""
 
-    time: Floats  # [B, 5] share of the episode, sine and cosine of the day and of the week
-    rho: Floats  # [B, n_branch] loading, 1 = rating
-    line_status: Floats  # [B, n_branch] 1 in service
-    busbar: Floats  # [B, n_terminal] 1, 2; -1 where not connected
-    p_from: Floats  # [B, n_branch] p.u.
-    q_from: Floats  # [B, n_branch] p.u.
-    p_to: Floats  # [B, n_branch] p.u.
-    q_to: Floats  # [B, n_branch] p.u.
-    unit_p: Floats  # [B, n_unit] p.u., positive into the busbar
-    unit_q: Floats  # [B, n_unit] p.u.
-    unit_v: Floats  # [B, n_unit] p.u. magnitude at the unit, 0 where dead
-    overflow: Floats  # [B, n_branch] steps in a row above the rating
-    line_cooldown: Floats  # [B, n_branch] steps
-    substation_cooldown: Floats  # [B, n_substation] steps
-    maintenance_ahead: Floats  # [B, n_branch] steps until the next, -1 none planned
-    maintenance_left: Floats  # [B, n_branch] steps that it lasts
-    target_dispatch: Floats  # [B, n_gen] p.u. ordered
-    actual_dispatch: Floats  # [B, n_gen] p.u. in effect
-    curtailment: Floats  # [B, n_gen] limit, share of p_max
-    storage_charge: Floats  # [B, n_storage] p.u. h
-    storage_power: Floats  # [B, n_storage] p.u. absorbed
-    p_forecast: Floats  # [B, n_unit] p.u. expected in the next step
-    q_forecast: Floats  # [B, n_unit] p.u.
+    time: Values  # [B, 5] share of the episode, sine and cosine of the day and of the week
+    rho: Values  # [B, n_branch] loading, 1 = rating
+    line_status: Values  # [B, n_branch] 1 in service
+    busbar: Values  # [B, n_terminal] 1, 2; -1 where not connected
+    p_from: Values  # [B, n_branch] p.u.
+    q_from: Values  # [B, n_branch] p.u.
+    p_to: Values  # [B, n_branch] p.u.
+    q_to: Values  # [B, n_branch] p.u.
+    unit_p: Values  # [B, n_unit] p.u., positive into the busbar
+    unit_q: Values  # [B, n_unit] p.u.
+    unit_v: Values  # [B, n_unit] p.u. magnitude at the unit, 0 where dead
+    overflow: Values  # [B, n_branch] steps in a row above the rating
+    line_cooldown: Values  # [B, n_branch] steps
+    substation_cooldown: Values  # [B, n_substation] steps
+    maintenance_ahead: Values  # [B, n_branch] steps until the next, -1 none planned
+    maintenance_left: Values  # [B, n_branch] steps that it lasts
+    target_dispatch: Values  # [B, n_gen] p.u. ordered
+    actual_dispatch: Values  # [B, n_gen] p.u. in effect
+    curtailment: Values  # [B, n_gen] limit, share of p_max
+    storage_charge: Values  # [B, n_storage] p.u. h
+    storage_power: Values  # [B, n_storage] p.u. absorbed
+    p_forecast: Values  # [B, n_unit] p.u. expected in the next step
+    q_forecast: Values  # [B, n_unit] p.u.
 
     @property
     def batch(self) -> int:
@@ -93,11 +94,6 @@ def checked(names: Any) -> tuple[str, ...]:
 def widths(observation: Observation, names: tuple[str, ...] = USUAL) -> dict[str, int]:
     """Width of each field."""
     return {name: int(getattr(observation, name).shape[1]) for name in names}
-
-
-def flat(observation: Observation, names: tuple[str, ...] = USUAL) -> NDArray[np.float32]:
-    """The fields side by side, [B, sum of widths]; what has no value (NaN) is 0."""
-    return np.concatenate([_values(observation, name) for name in names], axis=1)
 
 
 def as_dict(

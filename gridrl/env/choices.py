@@ -5,12 +5,14 @@ the unitary actions of `gridrl.actions`, electrically distinct.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.actions import CONFIGURE, OPEN, action_words, unitary_actions
 from gridrl.arrays import Bools, Ints
+from gridrl.env.kernels_orders import allowed
 from gridrl.env.state import Bytes, Orders, State
 from gridrl.env.world import World
 from gridrl.errors import ScenarioError
@@ -58,19 +60,19 @@ class Choices:
     def allowed(self, world: World, state: State) -> Bools:
         """[B, n_choice] whether the rules allow each order now, and it would change something."""
         rules = world.rules
-        out = np.ones((state.batch, len(self)), np.bool_)
-        ready = (state.substation_cooldown == 0) & (rules.max_substations > 0)
-        which = np.flatnonzero(self.substation >= 0)
-        out[:, which] = ready[:, self.substation[which]]
-        line_ready = (state.line_cooldown == 0) & (rules.max_lines > 0)
-        for way, useful in ((-1, state.closed), (1, ~state.closed)):
-            choice, line = np.nonzero(self.set_line == way)
-            for k in np.unique(choice):
-                lines = line[choice == k]
-                out[:, k] = (line_ready & useful)[:, lines].all(axis=1) & (
-                    lines.size <= rules.max_lines
-                )
+        out = np.empty((state.batch, len(self)), np.bool_)
+        allowed(
+            state.closed, state.line_cooldown, state.substation_cooldown, *self._switches,
+            (rules.max_lines, rules.max_substations), out,
+        )  # fmt: skip
         return out
+
+    @cached_property
+    def _switches(self) -> tuple[NDArray[np.generic], ...]:
+        """Substation and lines of each order, as the kernel takes them."""
+        choice, line = np.nonzero(self.set_line)
+        line_of = np.searchsorted(choice, np.arange(len(self) + 1)).astype(np.int64)
+        return self.substation, line_of, line.astype(np.int64), self.set_line[choice, line]
 
 
 def all_choices(world: World, *, lines: bool = True, most: int = MOST) -> Choices:

@@ -234,3 +234,26 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
             for s in range(sub_cooldown.shape[1]):
                 left = max(sub_cooldown[b, s] - 1, 0)
                 sub_cooldown[b, s] = sub_rest if hits[1][b, s] else left
+
+
+@kernel
+def allowed(closed, line_cooldown, sub_cooldown, substation, line_of, line, way, limits, out):
+    """Whether the rules allow each order of a list in each state, and it would change something.
+
+    Parameters
+    ----------
+    substation : int64[n_choice], that is configured, -1: none
+    line_of, line, way : int64[n_choice + 1], int64[n], int8[n]
+        Lines that order k switches: line_of[k]:line_of[k + 1]; way is 1 to close, -1 to open.
+    limits : (most lines, most substations) of an order
+    out : bool[B, n_choice], filled
+    """
+    for b in range(closed.shape[0]):
+        for k in range(substation.size):
+            s = substation[k]
+            fine = s < 0 or (limits[1] > 0 and sub_cooldown[b, s] == 0)
+            fine = fine and line_of[k + 1] - line_of[k] <= limits[0]
+            for c in range(line_of[k], line_of[k + 1]):
+                at = line[c]
+                fine = fine and line_cooldown[b, at] == 0 and closed[b, at] == (way[c] < 0)
+            out[b, k] = fine

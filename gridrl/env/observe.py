@@ -1,12 +1,14 @@
 """From a state to what operators see and what the step is worth."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridrl.arrays import Floats
 from gridrl.env.kernels_units import unit_powers
+from gridrl.env.kernels_view import write_field
 from gridrl.env.state import Ending, Outcome, State
 from gridrl.env.world import World
-from gridrl.observation import Observation
+from gridrl.observation import USUAL, Observation, bounds
 from gridrl.rewards import Facts
 
 DAY_S, WEEK_S = 86400.0, 7 * 86400.0
@@ -20,31 +22,43 @@ def observe(world: World, state: State, *, forecasts: bool = False) -> Observati
     grid = world.case.grid
     n = grid.n_branch
     power = _powers(world, state)
-    busbar = state.busbar.astype(np.float64)
+    busbar = state.busbar.copy()
     open_ = ~np.concatenate([state.closed, state.closed], axis=1)
-    busbar[:, : 2 * n][open_] = -1.0
-    busbar[busbar == 0] = -1.0
+    busbar[:, : 2 * n][open_] = -1
+    busbar[busbar == 0] = -1
     _, _, ahead, left, _ = world.outages
     planned = bool(ahead.size)
-    none = np.zeros((state.batch, n))
+    none = np.zeros((state.batch, n), np.int64)
     return Observation(
-        time=_time(world, state), rho=state.rho, line_status=state.closed.astype(float),
+        time=_time(world, state), rho=state.rho, line_status=state.closed,
         busbar=busbar, p_from=state.s_from.real, q_from=state.s_from.imag, p_to=state.s_to.real,
         q_to=state.s_to.imag, unit_p=power[0], unit_q=power[1], unit_v=_unit_v(world, state),
-        overflow=state.overflow.astype(float), line_cooldown=state.line_cooldown.astype(float),
-        substation_cooldown=state.substation_cooldown.astype(float),
-        maintenance_ahead=ahead[state.row].astype(float) if planned else none - 1.0,
-        maintenance_left=left[state.row].astype(float) if planned else none,
+        overflow=state.overflow, line_cooldown=state.line_cooldown,
+        substation_cooldown=state.substation_cooldown,
+        maintenance_ahead=ahead[state.row] if planned else none - 1,
+        maintenance_left=left[state.row] if planned else none,
         target_dispatch=state.target, actual_dispatch=state.actual, curtailment=state.limit,
         storage_charge=state.charge, storage_power=state.absorbed,
         **_forecast(world, state, forecasts),
     )  # fmt: skip
 
 
+def flat(observation: Observation, names: tuple[str, ...] = USUAL) -> NDArray[np.float32]:
+    """The fields side by side, [B, sum of widths]; what has no value (NaN) is 0."""
+    width = sum(getattr(observation, name).shape[1] for name in names)
+    out = np.empty((observation.batch, width), np.float32)
+    at = 0
+    for name in names:
+        values = getattr(observation, name)
+        write_field(values, *bounds(name), at, out)
+        at += values.shape[1]
+    return out
+
+
 def facts_of(world: World, before: State, after: State, outcome: Outcome) -> Facts:
     """What the step from ``before`` to ``after`` did, for `gridrl.rewards`."""
     hours, _, _, _ = world.dispatch_settings
-    alive = np.isin(after.ending, (Ending.RUNNING, Ending.SURVIVED))
+    alive = (after.ending == Ending.RUNNING) | (after.ending == Ending.SURVIVED)
     return Facts(
         hours=hours, s_base_mva=world.case.grid.s_base_mva,
         horizon=(after.last - after.first).astype(float), rho=after.rho,

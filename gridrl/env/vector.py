@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from gridrl.arrays import Bools, Floats, Ints
 from gridrl.env.choices import Choices, all_choices
-from gridrl.env.observe import facts_of, observe
+from gridrl.env.observe import facts_of, flat, observe
 from gridrl.env.spaces import action_space, observation_space, orders_of
 from gridrl.env.state import Ending, Orders, Outcome, State
 from gridrl.env.step import reset, step
 from gridrl.env.world import World
-from gridrl.observation import USUAL, as_dict, checked, flat
+from gridrl.observation import USUAL, as_dict, checked
 from gridrl.rewards import PHYSICAL, RewardFn, weights
 
 
