@@ -4,6 +4,7 @@ The names, units and widths are in `FIELDS`; `flat` puts chosen ones side by sid
 knows no environment: `gridrl.env.observe` fills an `Observation` from a state.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -73,7 +74,7 @@ def bounds(name: str) -> tuple[float, float]:
     return BOUNDS.get(name, POWER)
 
 
-def checked(names: Any) -> tuple[str, ...]:
+def checked(names: Iterable[str]) -> tuple[str, ...]:
     """Names of fields, in the order given.
 
     Raises
@@ -81,14 +82,14 @@ def checked(names: Any) -> tuple[str, ...]:
     ScenarioError
         Nothing is observed under a name.
     """
-    names = tuple(names)
-    strange = [name for name in names if name not in FIELDS]
-    if strange or not names:
+    chosen = tuple(names)
+    strange = [name for name in chosen if name not in FIELDS]
+    if strange or not chosen:
         raise ScenarioError(
             f"Nothing is observed as {', '.join(map(str, strange)) or 'nothing'}. "
             f"There are {', '.join(FIELDS)}."
         )
-    return names
+    return chosen
 
 
 def widths(observation: Observation, names: tuple[str, ...] = USUAL) -> dict[str, int]:
@@ -106,4 +107,4 @@ def as_dict(
 
 def _values(observation: Observation, name: str) -> NDArray[np.float32]:
     value = np.nan_to_num(getattr(observation, name), nan=0.0)
-    return np.clip(value, *bounds(name)).astype(np.float32)
+    return np.asarray(np.clip(value, *bounds(name)), np.float32)

@@ -49,11 +49,11 @@ class RewardFn(Protocol):
 class Physical:
     """The terms that every environment reports."""
 
-    names = (
+    names: tuple[str, ...] = (
         "survival", "overload", "losses", "redispatch", "curtailment", "storage", "switching",
         "trips", "refused", "game_over",
     )  # fmt: skip
-    units = (
+    units: tuple[str, ...] = (
         "share of the episode", "squared loading above 0.95", "MWh", "MWh", "MWh", "MWh",
         "orders", "lines", "orders", "episodes",
     )  # fmt: skip

@@ -82,8 +82,8 @@ def _episode(
     """p, q and what they are expected to be one step before, [n_row, n_unit] p.u."""
     rng = np.random.default_rng([recipe.seed, recipe.first_episode + k])
     grid = case.grid
-    time_s = np.arange(recipe.rows) * recipe.step_s
-    day_of_year = rng.uniform(0, 365) + time_s / DAY
+    time_s: Floats = np.arange(recipe.rows) * np.float64(recipe.step_s)
+    day_of_year: Floats = rng.uniform(0, 365) + time_s / DAY
     p = np.repeat(case.injection.p, recipe.rows, axis=0)
     q = np.repeat(case.injection.q, recipe.rows, axis=0)
     kinds = np.array(grid.unit_kind)

@@ -53,8 +53,8 @@ def read_series(case: Case, folder: Path) -> Series:
         elif name == "vm_pu":
             v_set = _fill(case, case.injection.v_set, names, table, label, signed=False)
         else:
-            start = p if name.startswith("p") else q
-            forecasts[name[0]] = _fill(case, start, names, table, label, signed=True)
+            known = p if name.startswith("p") else q
+            forecasts[name[0]] = _fill(case, known, names, table, label, signed=True)
     start, step_s = _times(columns, values, rows)
     none = np.empty((0, case.grid.n_branch), np.bool_)
     return Series(

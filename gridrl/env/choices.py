@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gridrl.actions import CONFIGURE, OPEN, action_words, unitary_actions
 from gridrl.arrays import Bools, Ints
-from gridrl.env.kernels_orders import allowed
+from gridrl.env.kernels_orders import allowed_orders
 from gridrl.env.state import Bytes, Orders, State
 from gridrl.env.world import World
 from gridrl.errors import ScenarioError
@@ -61,14 +61,14 @@ class Choices:
         """[B, n_choice] whether the rules allow each order now, and it would change something."""
         rules = world.rules
         out = np.empty((state.batch, len(self)), np.bool_)
-        allowed(
+        allowed_orders(
             state.closed, state.line_cooldown, state.substation_cooldown, *self._switches,
             (rules.max_lines, rules.max_substations), out,
         )  # fmt: skip
         return out
 
     @cached_property
-    def _switches(self) -> tuple[NDArray[np.generic], ...]:
+    def _switches(self) -> tuple[Ints, Ints, Ints, Bytes]:
         """Substation and lines of each order, as the kernel takes them."""
         choice, line = np.nonzero(self.set_line)
         line_of = np.searchsorted(choice, np.arange(len(self) + 1)).astype(np.int64)

@@ -237,7 +237,9 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
 
 
 @kernel
-def allowed(closed, line_cooldown, sub_cooldown, substation, line_of, line, way, limits, out):
+def allowed_orders(
+    closed, line_cooldown, sub_cooldown, substation, line_of, line, way, limits, out
+):
     """Whether the rules allow each order of a list in each state, and it would change something.
 
     Parameters
