@@ -179,8 +179,10 @@ def _spatial_factor(case: Case) -> Floats:
     ends = (grid.from_substation, grid.to_substation)
     graph = csr_array((np.ones(grid.n_branch), ends), shape=(n, n))
     distance = shortest_path(graph, directed=False, unweighted=True)
-    value, vector = np.linalg.eigh(np.exp(-distance / REACH))
-    factor = vector * np.sqrt(np.maximum(value, 0.0))  # distances on a graph may be indefinite
+    wanted = np.exp(-distance / REACH)  # distances on a graph may make it indefinite
+    lift = max(0.0, -float(np.linalg.eigvalsh(wanted)[0])) + 1e-6
+    # Cholesky's factor is unique; eigenvectors would depend on the program that finds them
+    factor = np.linalg.cholesky(wanted + lift * np.eye(n))
     return np.asarray(factor / np.sqrt((factor**2).sum(axis=1, keepdims=True)))
 
 

@@ -47,11 +47,15 @@ class Rules:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise RulesError(f"Rule {name} is {value!r}; give a whole number of 0 or more.")
+        for name in ("overflow_trips", "storage_losses"):
+            if not isinstance(getattr(self, name), bool):
+                raise RulesError(f"Rule {name} is {getattr(self, name)!r}; give true or false.")
         for name in ("soft_limit", "hard_limit"):
             value = getattr(self, name)
-            if not value > 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise RulesError(f"Rule {name} is {value!r}; give a loading above 0, 1 = rating.")
-        if not 0 <= self.storage_start <= 1:
+        start = self.storage_start
+        if isinstance(start, bool) or not isinstance(start, int | float) or not 0 <= start <= 1:
             raise RulesError(
                 f"Rule storage_start is {self.storage_start!r}; give a share from 0 to 1."
             )
