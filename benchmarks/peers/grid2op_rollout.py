@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.grid2op_world import Shipped, begin
 from gridrl.arrays import Ints
 from gridrl.env.state import Orders, State
 from gridrl.env.step import reset, step
+
+from .grid2op_world import Shipped, begin
 
 
 @dataclass(eq=False, kw_only=True)
@@ -40,6 +41,7 @@ def rollout(
     kinds: tuple[str, ...] = ("busbar", "line"),
     chance: float = 0.5,
     only: Ints | None = None,
+    once: bool = False,
 ) -> Report:
     """Play both environments side by side for ``steps`` steps, never copying a state.
 
@@ -51,11 +53,13 @@ def rollout(
         Of an order in a step.
     only
         Episodes to play in turn; all by default.
+    once
+        Stop when each was played.
     """
     report = Report()
     env, world = shipped.env, shipped.world
     episodes = np.arange(world.series.n_episode) if only is None else only
-    while report.steps < steps:
+    while report.steps < steps and not (once and report.episodes == episodes.size):
         episode = int(episodes[report.episodes % episodes.size])
         obs = begin(env, episode)
         state = reset(world, rng, episode=np.array([episode]))

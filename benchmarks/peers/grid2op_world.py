@@ -115,7 +115,7 @@ def rules_of(parameters: Any) -> Rules:
 
 def case_of(env: Any) -> Case:
     """Grid, limits and present state of the backend."""
-    backend = _model(env)
+    backend = model(env)
     vn = np.array(backend.get_bus_vn_kv())[: env.n_sub]
     n = env.n_sub
     names = tuple(str(name) for name in env.name_sub)
@@ -134,12 +134,12 @@ def _private(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-def _model(env: Any) -> Any:
+def model(env: Any) -> Any:
     return _private(env.backend, "_grid")
 
 
 def _branches(env: Any, vn: Floats) -> Branches:
-    backend = _model(env)
+    backend = model(env)
     infos = [*backend.get_lines(), *backend.get_trafos()]
     scale = float(backend.get_sn_mva()) / BASE_MVA
     y: list[Complexes] = [
@@ -165,7 +165,7 @@ def _branches(env: Any, vn: Floats) -> Branches:
 
 
 def _units(env: Any) -> Units:
-    backend = _model(env)
+    backend = model(env)
     zero = np.zeros(env.n_load)
     parts = [
         Units.plain(
@@ -196,7 +196,7 @@ def _units(env: Any) -> Units:
 
 
 def _generators(env: Any) -> Units:
-    infos = list(_model(env).get_generators())
+    infos = list(model(env).get_generators())
     n = len(infos)
     slack = np.array([info.is_slack for info in infos])
     inf = np.full(n, np.inf)
@@ -232,12 +232,12 @@ def series_of(env: Any, grid: Grid) -> Series:
     p[:, place["gen"]] = np.asarray(data.prod_p[:rows], np.float32)
     p, q = p / BASE_MVA, q / BASE_MVA
     if data.prod_v is None:
-        v_set[:, place["gen"]] = [g.target_vm_pu for g in _model(env).get_generators()]
+        v_set[:, place["gen"]] = [g.target_vm_pu for g in model(env).get_generators()]
     else:
         kv = np.asarray(data.prod_v[:rows], np.float32)
         v_set[:, place["gen"]] = kv / np.asarray(env.backend.prod_pu_to_kv, np.float32)
     shunt = np.array(grid.unit_kind) == "shunt"
-    shunts = list(_model(env).get_shunts())
+    shunts = list(model(env).get_shunts())
     p[:, shunt] = -np.array([s.target_p_mw for s in shunts]) / BASE_MVA
     q[:, shunt] = -np.array([s.target_q_mvar for s in shunts]) / BASE_MVA
     none = np.empty((0, grid.n_branch), np.bool_)

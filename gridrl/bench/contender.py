@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from gridrl.bench.problem import Problem
 from gridrl.errors import CaseError
@@ -93,7 +93,13 @@ def peer_names() -> list[str]:
 
 
 def load_peer(name: str) -> Contender:
-    """The adapter ``benchmarks/peers/<name>.py``.
+    """The contender of the adapter ``benchmarks/peers/<name>.py``."""
+    made: Contender = peer_module(name).contender()
+    return made
+
+
+def peer_module(name: str) -> Any:
+    """The module ``benchmarks/peers/<name>.py``.
 
     The folder becomes a package of a name of its own: ``benchmarks`` is a name that other
     distributions also put at the top level.
@@ -108,5 +114,4 @@ def load_peer(name: str) -> Contender:
         package = importlib.util.module_from_spec(spec)
         sys.modules[PEERS] = package
         spec.loader.exec_module(package)
-    made: Contender = importlib.import_module(f"{PEERS}.{name}").contender()
-    return made
+    return importlib.import_module(f"{PEERS}.{name}")

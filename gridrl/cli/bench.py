@@ -8,13 +8,16 @@ import typer
 
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
-SUITES = ("powerflow",)
+SUITES = ("powerflow", "env_parity", "env_speed")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 
 
 def bench(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="What to run: powerflow.")],
+    suite: Annotated[
+        str,
+        typer.Argument(metavar="SUITE", help="What to run: powerflow, env_parity or env_speed."),
+    ],
     *,
     case: Annotated[
         list[str] | None,
@@ -66,6 +69,13 @@ def bench(
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
+    if suite != "powerflow":
+        made = _play(suite, case or [], quick, out)
+        if as_json:
+            print_json(made)
+        else:
+            _show_play(made)
+        return
     made = _run(suite, case or [], task or [], contender or [], quick, out, resume)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json and .md")
@@ -101,6 +111,40 @@ def _run(
     if out is not None:
         _write(out, suite, made)
     return made
+
+
+def _play(suite: str, chosen: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
+    """Run a suite of environments; the file in ``out`` grows with each."""
+    from gridrl.bench import environment
+    from gridrl.bench.document import document, write
+
+    err = console(stderr=True)
+    run = environment.parity if suite == "env_parity" else environment.speed
+    rows: list[dict[str, Any]] = []
+    made = {}
+    for name in environment.environments(suite, chosen, quick=quick):
+        rows += run(name, lambda text: err.print(text, style="dim"))
+        seed = environment.suite(suite)["seed"]
+        made = document(suite, rows, seed=seed, note="quick" if quick else "")
+        if out is not None:
+            write(out / f"{suite}.json", made)
+    return made
+
+
+def _show_play(made: dict[str, Any]) -> None:
+    shown = {
+        "env_parity": ("environment", "task", "steps", "orders", "max_delta_rho",
+                       "same_death_step", "differences"),
+        "env_speed": ("environment", "actions", "contender", "batch", "steps_per_s", "ratio"),
+    }[made["suite"]]  # fmt: skip
+    table = new_table(f"gridrl bench {made['suite']}", *(name.replace("_", " ") for name in shown))
+    for row in made["rows"]:
+        table.add_row(*(_plain(row[name]) for name in shown))
+    console().print(table)
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
