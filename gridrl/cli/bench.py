@@ -135,7 +135,8 @@ def _show_play(made: dict[str, Any]) -> None:
     shown = {
         "env_parity": ("environment", "task", "steps", "orders", "max_delta_rho",
                        "same_death_step", "differences"),
-        "env_speed": ("environment", "actions", "contender", "batch", "steps_per_s", "ratio"),
+        "env_speed": ("environment", "actions", "face", "contender", "batch", "steps_per_s",
+                      "ratio"),
     }[made["suite"]]  # fmt: skip
     table = new_table(f"gridrl bench {made['suite']}", *(name.replace("_", " ") for name in shown))
     for row in made["rows"]:
