@@ -97,3 +97,24 @@ def loadings(which, solved, v, busbar, closed, branches, second, side_both, s_fr
                 load = max(load, abs(i_t) / rating[1, k])
                 load = max(load, max(abs(s_from[b, k]), abs(s_to[b, k])) / rating[2, k])
             rho[b, k] = load
+
+
+@kernel
+def drop_empty(which, busbar, closed, substation, second, v):
+    """Set the voltage of nodes on which nothing sits to NaN.
+
+    ``v`` is complex128[m, n_node], one row for each state in ``which``.
+    """
+    n_branch = closed.shape[1]
+    used = np.empty(v.shape[1], np.bool_)
+    for e in range(which.size):
+        b = which[e]
+        used[:] = False
+        for t in range(substation.size):
+            if t >= 2 * n_branch or closed[b, t % n_branch]:
+                node = _node(busbar[b, t], substation[t], second)
+                if node >= 0:
+                    used[node] = True
+        for k in range(used.size):
+            if not used[k]:
+                v[e, k] = np.nan

@@ -1,14 +1,32 @@
 """Power flows of a batch of environment states, from the voltages they had last."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gridrl.arrays import Bools, Ints
-from gridrl.env.kernels_grid import loadings, warm_starts
+from gridrl.arrays import Bools, Complexes, Floats, Ints
+from gridrl.env.kernels_grid import drop_empty, loadings, warm_starts
 from gridrl.env.state import Bytes, Ending, State
 from gridrl.env.world import World
 from gridrl.grid import Injection, Topology
-from gridrl.powerflow.options import FlowStatus
-from gridrl.powerflow.solve import changes_of, make_states, solve
+from gridrl.powerflow.kernels_newton import newton
+from gridrl.powerflow.model import load_rows
+from gridrl.powerflow.solve import (
+    BOLD,
+    CAREFUL,
+    CAREFUL_ITERATIONS,
+    DOUBLE,
+    FEW,
+    LANES,
+    LOWEST,
+    ONE_LANE,
+    SINGLE,
+    Like,
+    Pace,
+    States,
+    changes_of,
+    in_threads,
+    make_states,
+)
 
 
 def solve_states(world: World, state: State, which: Ints) -> Bytes:
@@ -29,11 +47,6 @@ def solve_states(world: World, state: State, which: Ints) -> Bytes:
     check = changed | (not model.steady)
     states = make_states(model, changes, injection, np.arange(which.size), check)
     whole = ~states.cut
-    start = np.empty((which.size, model.n_node, 2))
-    warm_starts(
-        which, state.v, model.pattern.node, world.sibling, model.own_start[0], *world.held,
-        np.array(injection.v_set), start,
-    )  # fmt: skip
     out = (
         np.full((which.size, model.n_node), np.nan + 0j),
         np.full(which.size, -1, np.int32),
@@ -41,18 +54,61 @@ def solve_states(world: World, state: State, which: Ints) -> Bytes:
     )
     order = np.flatnonzero(whole)
     if order.size:
-        solved = solve(
-            model, states, injection, start, world.engine.options, order,
-            np.arange(which.size), out,
-        )  # fmt: skip
-        status = solved.status
-    else:
-        status = np.full(which.size, FlowStatus.DIVERGED, np.int8)
-    ending = np.where(status == FlowStatus.OK, Ending.RUNNING, Ending.DIVERGED).astype(np.int8)
+        _newton(world, state, which, states, injection, order, out)
+    solved = out[1] >= 0
+    out[0][~solved] = np.nan
+    drop_empty(which, state.busbar, state.closed, world.places[0], model.second_node, out[0])
+    ending = np.where(solved, Ending.RUNNING, Ending.DIVERGED).astype(np.int8)
     ending[~whole] = Ending.ISLANDED
     state.v[which] = out[0]
-    find_loadings(world, state, which, ending == Ending.RUNNING)
+    find_loadings(world, state, which, solved)
     return ending
+
+
+def _newton(
+    world: World, state: State, which: Ints, states: States, injection: Injection, order: Ints,
+    out: tuple[Complexes, NDArray[np.int32], Floats],
+) -> None:  # fmt: skip
+    """Newton's method from the last voltages; what that does not solve, carefully from scratch.
+
+    A shorter ladder than `gridrl.powerflow.solve.solve` climbs, because many states of a batch
+    under random orders have no solution. The scratch is that of the base injection.
+    """
+    model, options = world.engine.model, world.engine.options
+    power, current = load_rows(model, injection)
+    v_set = np.array(injection.v_set)
+
+    def attempt(
+        part: Ints, v: Complexes, like: Like, pace: Pace, most: int, lowest: float = LOWEST
+    ) -> Ints:
+        start = np.empty((part.size, model.n_node, 2))
+        warm_starts(
+            which[part], v, model.pattern.node, world.sibling, model.own_start[0], *world.held,
+            v_set[part], start,
+        )  # fmt: skip
+        start_of = np.zeros(which.size, np.int64)
+        start_of[part] = np.arange(part.size)
+        lists = (*states.lists, states.load_of, start_of)
+        settings = (options.tolerance, most, *pace, lowest)
+        lanes, like = (LANES, like) if part.size > FEW else (ONE_LANE, DOUBLE)
+
+        def run(some: Ints) -> None:
+            newton(
+                lanes, like, model.pattern_arrays, model.pattern.node, model.base_arrays, power,
+                current, lists, start, some, settings, out,
+            )  # fmt: skip
+
+        in_threads(run, part, options.threads, n_lane=len(lanes))
+        return part[out[1][part] < 0]
+
+    left = attempt(order, state.v, SINGLE, BOLD, options.max_iteration)
+    if left.size:
+        low = left[out[1][left] == -2]
+        nothing = np.full((int(which.max()) + 1, model.n_node), np.nan + 0j)
+        left = attempt(left, nothing, DOUBLE, CAREFUL, CAREFUL_ITERATIONS)
+        again = np.intersect1d(low, left)
+        if again.size:
+            attempt(again, state.v, DOUBLE, BOLD, options.max_iteration, 0.0)
 
 
 def find_loadings(world: World, state: State, which: Ints, solved: Bools) -> None:

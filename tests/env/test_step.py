@@ -162,7 +162,7 @@ def test_a_line_comes_back_where_it_was_after_its_cooldown(peaceful: World) -> N
 
 def test_units_bring_what_branches_lose(world: World) -> None:
     """Tellegen: the power of all units is the loss of all branches, P and Q, splits included."""
-    state = play(world, reset(world, np.random.default_rng(2), batch=20), 12, 4)
+    state = play(world, reset(world, np.random.default_rng(2), batch=60), 4, 4)
     seen = observe(world, state)
     solved = np.isin(state.ending, (Ending.RUNNING, Ending.SURVIVED))
     assert (state.busbar[solved] == 2).any()
