@@ -50,15 +50,14 @@ class Rules:
         for name in ("overflow_trips", "storage_losses"):
             if not isinstance(getattr(self, name), bool):
                 raise RulesError(f"Rule {name} is {getattr(self, name)!r}; give true or false.")
-        for name in ("soft_limit", "hard_limit"):
+        for name in ("soft_limit", "hard_limit", "storage_start"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise RulesError(f"Rule {name} is {value!r}; give a number.")
+            if name == "storage_start" and not 0 <= value <= 1:
+                raise RulesError(f"Rule {name} is {value!r}; give a share from 0 to 1.")
+            if name != "storage_start" and not value > 0:
                 raise RulesError(f"Rule {name} is {value!r}; give a loading above 0, 1 = rating.")
-        start = self.storage_start
-        if isinstance(start, bool) or not isinstance(start, int | float) or not 0 <= start <= 1:
-            raise RulesError(
-                f"Rule storage_start is {self.storage_start!r}; give a share from 0 to 1."
-            )
         if self.redispatch not in ("nearest", "slsqp"):
             raise RulesError(f"Rule redispatch is {self.redispatch!r}; give 'nearest' or 'slsqp'.")
         if self.rho_side not in ("from", "both"):
