@@ -31,6 +31,14 @@ class StudyError(GridrlError, ValueError):
     """A study, or an edit in it, makes no sense, contradicts itself or cannot be read."""
 
 
+class RulesError(GridrlError, ValueError):
+    """A rule of an environment has a value that makes no sense."""
+
+
+class ScenarioError(GridrlError, ValueError):
+    """A scenario contradicts itself, its series or its grid."""
+
+
 class MissingExtra(GridrlError, ImportError):
     """An optional dependency is needed; the message gives the install command."""
 

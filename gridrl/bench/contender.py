@@ -93,7 +93,7 @@ def peer_names() -> list[str]:
 
 
 def load_peer(name: str) -> Contender:
-    """The adapter ``benchmarks/peers/<name>.py``."""
+    """The contender of the adapter ``benchmarks/peers/<name>.py``."""
     made: Contender = peer_module(name).contender()
     return made
 

@@ -8,7 +8,7 @@ import typer
 
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
-SUITES = ("powerflow", "remedial")
+SUITES = ("powerflow", "remedial", "env_parity", "env_speed")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure")
@@ -16,7 +16,7 @@ REMEDIAL_TASKS = ("search", "screen", "verify", "secure")
 
 def bench(
     suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="What to run: powerflow or remedial.")
+        str, typer.Argument(metavar="SUITE", help=f"What to run: {', '.join(SUITES)}.")
     ],
     *,
     case: Annotated[
@@ -73,12 +73,15 @@ def bench(
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
-    if suite == "remedial":
-        made = _run_remedial(case or [], task or [], quick, out)
+    tasks = task or []
+    if suite == "powerflow":
+        made = _run(suite, case or [], tasks, contender or [], quick, out, resume)
+    elif suite == "remedial":
+        made = _run_remedial(case or [], tasks, quick, out)
     else:
-        made = _run(suite, case or [], task or [], contender or [], quick, out, resume)
+        made = _play(suite, case or [], quick, out)
     if out is not None:
-        console(stderr=True).print(f"Results: {out / suite}.json and .md")
+        console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
         print_json(made)
     else:
@@ -136,6 +139,41 @@ def _run_remedial(
     return made
 
 
+def _play(suite: str, chosen: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
+    """Run a suite of environments; the file in ``out`` grows with each."""
+    from gridrl.bench import environment
+    from gridrl.bench.document import document, write
+
+    err = console(stderr=True)
+    run = environment.parity if suite == "env_parity" else environment.speed
+    rows: list[dict[str, Any]] = []
+    made = {}
+    for name in environment.environments(suite, chosen, quick=quick):
+        rows += run(name, lambda text: err.print(text, style="dim"))
+        seed = environment.suite(suite)["seed"]
+        made = document(suite, rows, seed=seed, note="quick" if quick else "")
+        if out is not None:
+            write(out / f"{suite}.json", made)
+    return made
+
+
+def _show_play(made: dict[str, Any]) -> None:
+    shown = {
+        "env_parity": ("environment", "task", "steps", "orders", "max_delta_rho",
+                       "same_death_step", "differences"),
+        "env_speed": ("environment", "actions", "face", "contender", "batch", "steps_per_s",
+                      "ratio"),
+    }[made["suite"]]  # fmt: skip
+    table = new_table(f"gridrl bench {made['suite']}", *(name.replace("_", " ") for name in shown))
+    for row in made["rows"]:
+        table.add_row(*(_plain(row[name]) for name in shown))
+    console().print(table)
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
     from gridrl.bench.document import write
 
@@ -176,6 +214,9 @@ def _render(suite: str) -> None:
 def _show(made: dict[str, Any]) -> None:
     if made["suite"] == "remedial":
         console().print(_pages("remedial")[1](made), markup=False)
+        return
+    if made["suite"] != "powerflow":
+        _show_play(made)
         return
     shown = {
         "grid": "case", "task": "task", "states": "variant", "program": "contender",

@@ -1,0 +1,133 @@
+"""Storage, curtailment and redispatch of a step: the front of `gridrl.env.kernels_dispatch`."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridrl.arrays import Bools, Floats
+from gridrl.env.kernels_dispatch import (
+    apply_dispatch,
+    participants,
+    redispatch_nearest,
+    take_orders,
+)
+from gridrl.env.state import Bytes, State
+from gridrl.env.world import World
+
+EPSILON_MW = np.float32(
+    1e-4
+)  # Grid2Op's slack of bounds, and the size of a step that it takes for none
+TOLERANCE_MW = 1e-2  # what its solver may miss a bound by
+
+
+def carry_out(
+    world: World,
+    state: State,
+    orders: tuple[Floats, Floats, Floats],
+    active: Bools,
+    resetting: bool,
+    verdict: Bytes,
+    hits: tuple[Bools, Bools],
+    failed: Bools,
+    over: Bools,
+) -> None:
+    """Change the injections of the active states by what was ordered; see the kernels."""
+    fleet, settings = world.fleet, world.dispatch_settings
+    units = (np.array(fleet.gen_unit), np.array(fleet.storage_unit))
+    arrays = (
+        state.target, state.actual, state.set_point, state.limit, state.modified, state.charge,
+        state.absorbed, state.totals,
+    )  # fmt: skip
+    owed, moves = np.zeros(state.batch), np.zeros(state.batch, np.bool_)
+    take_orders(
+        active, resetting, verdict, orders, fleet.gen_arrays, fleet.storage_arrays, units,
+        settings, arrays, hits, state.p, failed, owed, moves,
+    )  # fmt: skip
+    if moves.any():
+        if world.rules.redispatch == "nearest":
+            redispatch_nearest(
+                moves, owed, fleet.gen_arrays, units[0], settings, arrays, state.p, over
+            )
+        else:
+            for b in np.flatnonzero(moves):
+                over[b] = not _by_slsqp(world, state, int(b), float(owed[b]))
+    apply_dispatch(active, units[0], state.actual, state.set_point, state.p)
+
+
+def _by_slsqp(world: World, state: State, b: int, owed: float) -> bool:
+    """Move the generators of one state as Grid2Op's default solver does; False: it cannot.
+
+    It minimises the weighted squares of the distances to the ordered targets by sequential
+    quadratic programming, from a start, in a scaling and up to a tolerance that decide where it
+    stops (Grid2Op 1.12, ``DefaultRedispatchSolver``).
+    """
+    from scipy.optimize import LinearConstraint, minimize
+
+    fleet, base = world.fleet, world.case.grid.s_base_mva
+    new_p = state.p[b, fleet.gen_unit]
+    part = np.empty(fleet.n_gen, np.bool_)
+    if not participants(
+        owed, new_p, fleet.gen_arrays, world.dispatch_settings[2], state.target[b],
+        state.actual[b], state.set_point[b], part,
+    ):  # fmt: skip
+        return False
+
+    def mw(values: Floats) -> NDArray[np.float32]:  # what Grid2Op keeps, to the last digit
+        return np.asarray(values * base, np.float32)
+
+    actual, target, power = mw(state.actual[b]), mw(state.target[b]), mw(new_p)
+    drift = power - (mw(state.set_point[b]) - actual)
+    weight = (1.0 / (mw(fleet.ramp_up) + mw(fleet.ramp_down) + EPSILON_MW))[part].astype(float)
+    weight = weight / weight.sum()
+    scale = max(float(np.abs(actual).max()), 1.0)
+    wanted = state.modified[b, part]
+    if not wanted.any():
+        wanted = np.ones(wanted.size, np.bool_)
+    goal = ((target - actual)[part] / scale).astype(float)[wanted]
+    size = round(max(0.5 * float(np.abs(goal).sum()) ** 2, 1.0), 4)
+    at = power + actual
+    low = np.maximum(mw(fleet.p_min) - at, -mw(fleet.ramp_down) - drift)[part].astype(float)
+    high = np.minimum(mw(fleet.p_max) - at, mw(fleet.ramp_up) - drift)[part].astype(float)
+    low, high = (low - 0.5 * EPSILON_MW) / scale, (high + 0.5 * EPSILON_MW) / scale
+    total = owed * base / scale
+
+    def cost(x: Floats) -> float:
+        return float((weight[wanted] * (x[wanted] - goal) ** 2).sum() / size)
+
+    def slope(x: Floats) -> Floats:
+        out = np.zeros(x.size)
+        out[wanted] = 2.0 * weight[wanted] * (x[wanted] - goal) / size
+        return out
+
+    stop = max(float(EPSILON_MW / scale), 1e-6)
+    found = minimize(
+        cost, _slsqp_start(state, b, part, weight, target, actual, scale), method="SLSQP",
+        jac=slope, options={"eps": stop, "ftol": stop, "disp": False},
+        constraints=[
+            LinearConstraint(np.ones((1, weight.size)), total, total),
+            LinearConstraint(np.eye(weight.size), low, high),
+        ],
+    )  # fmt: skip
+    x = np.asarray(found.x)
+    inside = (x - low >= -TOLERANCE_MW).all() and (high - x >= -TOLERANCE_MW).all()
+    if not found.success and not (inside and abs(x.sum() - total) <= TOLERANCE_MW):
+        return False
+    actual[part] += x * scale
+    state.actual[b] = actual.astype(float) / base
+    return True
+
+
+def _slsqp_start(
+    state: State, b: int, part: Bools, weight: Floats, target: NDArray[np.float32],
+    actual: NDArray[np.float32], scale: float,
+) -> Floats:  # fmt: skip
+    """Ordered moves, with those that stand still making up for their sum."""
+    if not (np.abs(target) >= 1e-7).any() and not state.modified[b].any():
+        return np.asarray(-actual[part] / scale, np.float64)
+    start = np.zeros(weight.size)
+    ordered = (np.abs(target[part]) >= 1e-7) | state.modified[b, part]
+    start[ordered] = (target - actual)[part][ordered] / scale
+    still = np.abs(start) <= 1e-7
+    if still.any():
+        room = float((1.0 / weight[still]).sum())
+        start[still] = -start.sum() / (weight[still] * (room if room > 1e-2 else 1.0))
+    return start

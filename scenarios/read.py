@@ -1,0 +1,204 @@
+"""From the text of a scenario file to a `Scenario`: every entry is known, typed and in range."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from gridrl.env.rules import PROFILES, Rules, profile
+from gridrl.errors import RulesError, ScenarioError
+from scenarios.generator import Recipe
+from scenarios.ratings import Rating
+from scenarios.scenario import Foe, Outage, Scenario
+
+TOP = ("title", "family", "grid", "rating", "series", "fleet", "rules", "opponent", "maintenance",
+       "hazard", "areas")  # fmt: skip
+
+
+def read_scenario(text: str, name: str, folder: Path) -> Scenario:
+    """Read the text of a scenario file; paths in it start at ``folder``.
+
+    Raises
+    ------
+    ScenarioError
+        Naming the entry that is missing, unknown, of another type or out of range.
+    """
+    try:
+        top = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as broken:
+        raise ScenarioError(f"Scenario {name} is no TOML: {broken}.") from broken
+    reader = _Reader(name)
+    reader.known(top, TOP, "")
+    grid = reader.table(top, "grid")
+    reader.known(grid, ("case",), "grid")
+    series = reader.table(top, "series")
+    fleet = reader.table(top, "fleet")
+    reader.known(fleet, ("ramp",), "fleet")
+    recipe, tables, test = _series(reader, series)
+    return Scenario(
+        name=name,
+        title=reader.text(top, "title", name),
+        family=reader.text(top, "family", "own"),
+        grid=reader.text(grid, "case"),
+        folder=folder,
+        rating=_rating(reader, top),
+        recipe=recipe,
+        tables=tables,
+        test_episodes=test,
+        ramp=reader.number(fleet, "ramp", 0.0, 0.0, 1.0),
+        rules=_rules(reader, top),
+        foe=_foe(reader, top),
+        outages=(*_outages(reader, top, "maintenance"), *_outages(reader, top, "hazard")),
+        areas=_areas(reader, top),
+    )
+
+
+class _Reader:
+    """Takes entries out of tables, with a message that names what is wrong."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def complain(self, what: str) -> ScenarioError:
+        return ScenarioError(f"Scenario {self.name}: {what}")
+
+    def known(self, table: dict[str, Any], names: tuple[str, ...], where: str) -> None:
+        strange = sorted(set(table) - set(names))
+        if strange:
+            place = f"[{where}]" if where else "the file"
+            raise self.complain(
+                f"{place} has no entry '{strange[0]}'. There are {', '.join(names)}."
+            )
+
+    def table(self, top: dict[str, Any], key: str) -> dict[str, Any]:
+        value = top.get(key, {})
+        if not isinstance(value, dict):
+            raise self.complain(f"{key} must be a table: [{key}].")
+        return value
+
+    def text(self, table: dict[str, Any], key: str, default: str | None = None) -> str:
+        value = table.get(key, default)
+        if not isinstance(value, str) or not value:
+            raise self.complain(f"{key} must be a text" + ("." if key in table else "; add it."))
+        return value
+
+    def texts(self, table: dict[str, Any], key: str) -> tuple[str, ...]:
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.complain(f'{key} must be a list of texts like ["line:3"].')
+        return tuple(value)
+
+    def number(
+        self, table: dict[str, Any], key: str, default: float | None, low: float, high: float
+    ) -> float:
+        value = table.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.complain(f"{key} must be a number" + ("." if key in table else "; add it."))
+        if not low <= value <= high:
+            raise self.complain(f"{key} is {value}; give {low:g} to {high:g}.")
+        return float(value)
+
+    def count(self, table: dict[str, Any], key: str, default: int | None, low: int = 0) -> int:
+        value = table.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise self.complain(f"{key} must be a whole number of {low} or more; got {value!r}.")
+        return value
+
+    def flag(self, table: dict[str, Any], key: str, default: bool) -> bool:
+        value = table.get(key, default)
+        if not isinstance(value, bool):
+            raise self.complain(f"{key} must be true or false.")
+        return value
+
+
+def _series(reader: _Reader, series: dict[str, Any]) -> tuple[Recipe | None, str, int]:
+    test = reader.count(series, "test_episodes", 0)
+    if "tables" in series:
+        reader.known(series, ("tables", "test_episodes"), "series")
+        return None, reader.text(series, "tables"), test
+    reader.known(
+        series,
+        ("seed", "episodes", "days", "step_minutes", "load_peak", "wind", "solar", "test_episodes"),
+        "series",
+    )
+    recipe = Recipe(
+        seed=reader.count(series, "seed", 0),
+        episodes=reader.count(series, "episodes", 8, 1),
+        days=reader.number(series, "days", 7.0, 0.01, 400.0),
+        step_s=60.0 * reader.number(series, "step_minutes", 5.0, 0.1, 1440.0),
+        load_peak=reader.number(series, "load_peak", 1.0, 0.0, 10.0),
+        wind=reader.texts(series, "wind"),
+        solar=reader.texts(series, "solar"),
+    )
+    if recipe.rows < 2:
+        raise reader.complain("days is shorter than step_minutes, so that nothing can happen.")
+    if test > recipe.episodes:
+        raise reader.complain(f"test_episodes is {test}, but there are {recipe.episodes} episodes.")
+    return recipe, "", test
+
+
+def _rating(reader: _Reader, top: dict[str, Any]) -> Rating | None:
+    if "rating" not in top:
+        return None
+    table = reader.table(top, "rating")
+    reader.known(table, ("margin", "floor"), "rating")
+    return Rating(
+        margin=reader.number(table, "margin", 1.3, 0.01, 100.0),
+        floor=reader.number(table, "floor", 0.5, 0.0, 100.0),
+    )
+
+
+def _rules(reader: _Reader, top: dict[str, Any]) -> Rules:
+    table = dict(reader.table(top, "rules"))
+    name = table.pop("profile", "default")
+    if not isinstance(name, str) or name not in PROFILES:
+        raise reader.complain(f"profile is {name!r}; give {', '.join(PROFILES)}.")
+    try:
+        return profile(name, **table)
+    except (RulesError, TypeError) as wrong:
+        raise reader.complain(str(wrong)) from wrong
+
+
+def _foe(reader: _Reader, top: dict[str, Any]) -> Foe | None:
+    if "opponent" not in top:
+        return None
+    table = reader.table(top, "opponent")
+    reader.known(
+        table,
+        ("elements", "by_loading", "duration", "cooldown", "budget", "budget_per_step"),
+        "opponent",
+    )
+    elements = reader.texts(table, "elements")
+    if not elements:
+        raise reader.complain("[opponent] needs elements that it may attack.")
+    return Foe(
+        elements=elements,
+        by_loading=reader.flag(table, "by_loading", False),
+        duration=reader.count(table, "duration", 48, 1),
+        cooldown=reader.count(table, "cooldown", 144),
+        budget=reader.number(table, "budget", 0.0, 0.0, 1e9),
+        budget_per_step=reader.number(table, "budget_per_step", 0.5, 0.0, 1e9),
+    )
+
+
+def _outages(reader: _Reader, top: dict[str, Any], key: str) -> list[Outage]:
+    rows = top.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise reader.complain(f"{key} must be tables: [[{key}]].")
+    out = []
+    for row in rows:
+        reader.known(row, ("element", "first_step", "steps", "episode"), key)
+        out.append(
+            Outage(
+                element=reader.text(row, "element"),
+                first_step=reader.count(row, "first_step", 0),
+                steps=reader.count(row, "steps", None, 1),
+                episode=reader.count(row, "episode", None) if "episode" in row else None,
+                planned=key == "maintenance",
+            )
+        )
+    return out
+
+
+def _areas(reader: _Reader, top: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    table = reader.table(top, "areas")
+    return tuple((name, reader.texts(table, name)) for name in table)
