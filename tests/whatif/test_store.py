@@ -314,7 +314,7 @@ with Store(sys.argv[1]) as store:
 def worker(url: str, number: int) -> Any:
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, url, str(number)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "GRIDRL_QUIET": "1"},
+        stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
