@@ -154,6 +154,22 @@ def test_a_proposer_decides_what_is_tried(meshed):
     assert {r.kind for r in made.recommendations} <= {"line", "nothing"}
 
 
+def test_a_substation_split_already_is_rearranged_too(meshed):
+    # No case of rank one for the screen: AC decides. Joined again, the grid is as good as before.
+    joined = recommend(meshed, options=replace(SWITCHING, combinations=False))
+    reference = joined.reference
+    actions = unitary_actions(meshed, elements=False)
+    topology = apply_actions(meshed, actions, [(k,) for k in range(len(actions))])
+    contingencies = n_minus_1(meshed)
+    every = values(secure_topologies(meshed, topology, contingencies), reference)
+    bad = int(np.argmax(np.where(every < REFUSED, every, 0.0)))
+    split = replace(meshed, topology=apply_actions(meshed, actions, [(bad,)]))
+    made = recommend(split, options=replace(SWITCHING, combinations=False))
+    before = values(made.base, made.reference)[0]
+    assert before > 1.1 * values(joined.base, reference)[0]
+    assert made.best.value <= values(joined.base, reference)[0] + 0.01
+
+
 def test_a_proposer_that_names_no_action_is_told_so(meshed):
     class Wrong:
         def propose(self, case, actions, screened):  # noqa: ARG002
