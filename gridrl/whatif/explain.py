@@ -15,6 +15,7 @@ from gridrl.security.topologies import TopologySecurity
 
 Row = dict[str, Any]
 SHOWN = 6  # branches in an explanation
+NOTHING_MW = 1e-6
 RENEWABLE = ("sgen", "storage", "battery")
 
 
@@ -169,5 +170,6 @@ def dispatch_words(case: Case, change: Floats) -> str:
         verb = {"shed": "shed", "curtail": "curtail", "redispatch": "dispatch"}[_verb(case, m)]
         if _is_load(case, m):
             p, to = -p, -to
+        to = 0.0 if abs(to) < NOTHING_MW else to
         said.append(f"{verb} {grid.unit_label[m]} from {p:.4g} to {to:.4g} MW")
     return ", ".join(said)
