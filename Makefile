@@ -7,8 +7,9 @@ SHELL := bash
 
 export GRIDRL_VENV ?= .venv
 BIN := $(GRIDRL_VENV)/bin
-# case118: no ratings worth the name, so it shows voltages and lost supply; case39: overloads.
-CASE ?= case118 case39
+# `make run STUDY=mine.toml`, or `make run CASE="case118 grid.m"` for the outages of some grids
+STUDY ?= examples/evening_peak.toml
+CASE ?=
 PYTEST ?= $(BIN)/python -m pytest
 # `make test ARGS="tests/powerflow -k islands"`
 ARGS ?=
@@ -22,17 +23,17 @@ install: ## make .venv and install gridrl with its development tools
 	@tools/install.sh dev
 
 .PHONY: run
-run: ## secured flows of CASE: tables here, every row and a picture in results/
+run: ## a what-if study of a congested grid: tables here, a report in results/
 	@tools/install.sh
 	@mkdir -p results
-	@for case in $(CASE); do \
-		name=$$(basename "$${case%.*}"); \
-		$(BIN)/gridrl security "$$case" --top 8 --out "results/$${name}_n1.csv"; \
-		$(BIN)/gridrl flow "$$case" --top 5 --plot "results/$$name.png"; \
+	@for source in $(or $(CASE),$(STUDY)); do \
+		name=$$(basename "$${source%.*}"); \
+		$(BIN)/gridrl whatif run "$$source" --top 15 --store results/studies.sqlite \
+			--report "results/$$name.html"; \
 	done
 	@echo
-	@echo "Results are in results/: a table of every outage (_n1.csv) and a picture (.png) of each grid."
-	@echo "Next: make run CASE=case89pegase, or make run CASE=path/to/your/grid.m"
+	@echo "Open the report in a browser; it is one file. Its studies: $(BIN)/gridrl whatif list --store results/studies.sqlite"
+	@echo "Next: edit $(STUDY), or make run CASE=case118, or make run CASE=path/to/your/grid.m"
 
 .PHONY: test
 test: install ## tests, without the slow ones

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gridrl import whatif as whatif
     from gridrl.case import Case as Case
     from gridrl.case import Fate as Fate
     from gridrl.case import ReportRow as ReportRow
@@ -61,6 +62,7 @@ _HOME = {
     "plot_grid": "gridrl.plot",
     "scale_load": "gridrl.edit",
     "security": "gridrl.security",
+    "whatif": "gridrl",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604 - one table, not two
@@ -70,6 +72,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'gridrl' has no attribute {name!r}")
+    if home == "gridrl":  # a package of ours
+        return import_module(f"gridrl.{name}")
     module = import_module(home)
     # The package gridrl.security is callable: docs/decisions/0002.
     value = module if home == f"gridrl.{name}" else getattr(module, name)

@@ -41,6 +41,16 @@ class Actions:
         """Terminals on busbar 2 after action ``k``."""
         return self.moved[self.moved_of[k] : self.moved_of[k + 1]]
 
+    def some(self, which: Ints) -> "Actions":
+        """These actions only."""
+        counts = np.diff(self.moved_of)[which]
+        parts = [self.on_busbar2(int(k)) for k in which]
+        return Actions(
+            kind=self.kind[which], element=self.element[which], substation=self.substation[which],
+            moved_of=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            moved=np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64),
+        )  # fmt: skip
+
     def substations(self) -> Ints:
         """Substations that some action splits: those an engine must be prepared for."""
         splits = np.diff(self.moved_of) > 0
@@ -84,10 +94,8 @@ def unitary_actions(
     frozen = set(locked)
     kinds: list[int] = []
     element: list[int] = []
-    wanted = ((CLOSE, sorted(set(closable) - frozen)),)
-    if elements:
-        wanted = ((OPEN, [e for e in _in_service(case) if e not in frozen]), *wanted)
-    for kind, which in wanted:
+    opened = [e for e in _in_service(case) if e not in frozen] if elements else []
+    for kind, which in ((OPEN, opened), (CLOSE, sorted(set(closable) - frozen))):
         kinds += [kind] * len(which)
         element += which
     n_element = len(element)
@@ -292,7 +300,7 @@ def action_edit(case: Case, actions: Actions, k: int) -> dict[str, Any]:
 
 
 def terminal_name(case: Case, terminal: int) -> str:
-    """ "kind:id" of the terminal's element, with "@1", "@2" where it has several there."""
+    """Label kind:id of the terminal's element, with "@1", "@2" where it has several there."""
     grid = case.grid
     e = _terminal_element(case, terminal)
     name = f"{grid.element_kind[e]}:{grid.element_id[e]}"

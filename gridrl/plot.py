@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gridrl.powerflow import FlowResult
 
 
-class _Class(NamedTuple):
+class LoadingClass(NamedTuple):
     """A range of loading and how it is drawn."""
 
     upto: float  # percent
@@ -33,11 +33,11 @@ class _Class(NamedTuple):
 
 
 _INK, _ALARM = "#303030", "#a3001f"
-_LOADING = (
-    _Class(50.0, "up to 50 %", "#a6c8e0", 1.0),
-    _Class(80.0, "50 to 80 %", "#2b7bba", 1.0),
-    _Class(100.0, "80 to 100 %", "#f0a202", 1.6),
-    _Class(np.inf, "over 100 %", _ALARM, 2.4),
+LOADING = (
+    LoadingClass(50.0, "up to 50 %", "#a6c8e0", 1.0),
+    LoadingClass(80.0, "50 to 80 %", "#2b7bba", 1.0),
+    LoadingClass(100.0, "80 to 100 %", "#f0a202", 1.6),
+    LoadingClass(np.inf, "over 100 %", _ALARM, 2.4),
 )
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _DASHES, _DOTS = (0, (4, 3)), (0, (1, 2))
@@ -156,7 +156,7 @@ def _page(xy: Floats) -> tuple[float, float]:
     return 8.5 * np.sqrt(ratio), 8.5 / np.sqrt(ratio)
 
 
-def _line_widths(grid: Grid) -> Floats:
+def line_widths(grid: Grid) -> Floats:
     """[n_branch] points; each higher voltage level is drawn wider, large grids thinner."""
     kv = np.maximum(grid.vn_kv[grid.from_substation], grid.vn_kv[grid.to_substation])
     levels = np.unique(kv)
@@ -174,8 +174,8 @@ def _draw_branches(axes: "Axes", view: _View) -> frozenset[str]:
 
     grid, xy, loading, vm = view.grid, view.xy, view.loading, view.vm
     lines = np.stack([xy[grid.from_substation], xy[grid.to_substation]], axis=1)
-    lines = _fan_out(lines, grid.from_substation, grid.to_substation)
-    widths = _line_widths(grid)
+    lines = fan_out(lines, grid.from_substation, grid.to_substation)
+    widths = line_widths(grid)
     alive = ~(np.isnan(vm[grid.from_substation]) & np.isnan(vm[grid.to_substation]))
     alive |= grid.is_star[grid.from_substation] | grid.is_star[grid.to_substation]
 
@@ -204,16 +204,14 @@ def _draw_branches(axes: "Axes", view: _View) -> frozenset[str]:
         mark = _OTHER_MARKS[text]
         add(which, mark["color"], mark.get("linestyle", "solid"), 1.0, 1.1, text)
     below = -np.inf
-    for z, band in enumerate(_LOADING):
+    for z, band in enumerate(LOADING):
         inside = (loading > below) & (loading <= band.upto)
         add(live & inside, band.color, "solid", band.widen, 1.3 + 0.1 * z, band.text)
         below = band.upto
     return frozenset(shown)
 
 
-def _fan_out(
-    lines: Floats, start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def fan_out(lines: Floats, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.float64]:
     """Polylines: parallel branches bow apart, so that each circuit can be seen."""
     pair = np.stack([np.minimum(start, end), np.maximum(start, end)], axis=1)
     _, group, size = np.unique(pair, axis=0, return_inverse=True, return_counts=True)
@@ -356,7 +354,7 @@ def _side_panel(
     span = f"{kv[0]:g} kV" + (f" to {kv[-1]:g} kV (widest)" if len(kv) > 1 else "")
     handles = [
         Line2D([], [], color=band.color, linewidth=2.2 * band.widen, label=band.text)
-        for band in _LOADING
+        for band in LOADING
     ]
     handles += [
         Line2D([], [], label=text, **style) for text, style in _OTHER_MARKS.items() if text in shown

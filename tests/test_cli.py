@@ -312,3 +312,18 @@ def test_an_unwriteable_cache_is_said_to_be_one(cli: Cli, monkeypatch: pytest.Mo
     ran = cli("doctor")
     assert ran.code == 1
     assert "NUMBA_CACHE_DIR" in ran.out
+
+
+# --- strangers' names -------------------------------------------------------------------------
+def test_a_terminal_obeys_no_name_of_a_file(cli: Cli, tmp_path: Path) -> None:
+    text = Path("tests/cases/features.raw").read_text().replace("TOWN  ", "T\x1b[2JN")
+    path = tmp_path / "mine.raw"
+    path.write_text(text)
+    ran = cli("flow", path)
+    assert ran.code == 0
+    assert "T\N{REPLACEMENT CHARACTER}[2JN" in ran.out
+    assert "\x1b" not in ran.out
+    wrong = cli("flow", path, "--open", "T\x1b[2J\nN")
+    assert wrong.code == 2
+    assert "\x1b" not in wrong.err
+    assert wrong.err.count("\n") == 1

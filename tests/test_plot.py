@@ -81,7 +81,7 @@ def test_parts_that_hang_apart_do_not_overlap() -> None:
             name: getattr(grid, name)[keep]
             for name in (
                 "branch_element from_substation to_substation y_ff y_ft y_tf y_tt b_dc shift_dc "
-                "i_max_from i_max_to s_max"
+                "i_max_from i_max_to s_max angle_min angle_max"
             ).split()
         },
     )

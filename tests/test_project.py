@@ -10,6 +10,7 @@ import time
 import tomllib
 from importlib.metadata import entry_points, packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,10 @@ SOURCES = sorted(
     if "_build" not in path.parts
 )
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-HEAVY = ("torch", "torch_geometric", "pandapower", "numba", "scipy", "pandas", "matplotlib")
+HEAVY = (
+    *("torch", "torch_geometric", "pandapower", "numba", "scipy", "pandas", "matplotlib"),
+    *("sqlalchemy", "jinja2"),
+)
 
 
 # --- packaging --------------------------------------------------------------------------------
@@ -126,7 +130,14 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", (("--help",), ("--version",), ("flow", "--help"), ("security", "--help"))
+    "arguments",
+    (
+        ("--help",),
+        ("--version",),
+        ("flow", "--help"),
+        ("security", "--help"),
+        ("whatif", "run", "--help"),
+    ),
 )
 def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert loaded_by(*arguments) == set()
@@ -170,13 +181,19 @@ def test_every_documented_command_exists(page: Path) -> None:
 
     from gridrl.cli import app
 
-    known = get_command(app)
+    known: Any = get_command(app)
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"`gridrl ([a-z]+)", text):
-        assert name in known.commands, f"{page.name}: gridrl {name}"  # type: ignore[attr-defined]
+        assert name in known.commands, f"{page.name}: gridrl {name}"
     for name, *arguments in commands_in(page):
-        command = known.commands[name]  # type: ignore[attr-defined]
-        options = {option for parameter in command.params for option in parameter.opts}
+        command = known.commands[name]
+        while hasattr(command, "commands"):  # a group: its command is the next word
+            command = command.commands[arguments.pop(0)]
+        options = {
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         used = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
         assert used - {"--help"} <= options, f"{page.name}: gridrl {name}"
 
@@ -189,7 +206,10 @@ def test_the_python_example_of_the_readme_runs() -> None:
     assert found.failed == 0
 
 
-@pytest.mark.parametrize("name", ("gridrl", "gridrl.powerflow.flow", "gridrl.security.sweep"))
+@pytest.mark.parametrize(
+    "name",
+    ("gridrl", "gridrl.powerflow.flow", "gridrl.security.sweep", "gridrl.whatif.study"),
+)
 def test_the_examples_in_docstrings_run(name: str) -> None:
     __import__(name)
     found = doctest.testmod(sys.modules[name], optionflags=doctest.ELLIPSIS)

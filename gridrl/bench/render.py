@@ -47,7 +47,7 @@ def summary(made: dict[str, Any]) -> str:
     head = ["grid", *(TASKS[t] for t in tasks)]
     body = [[case, *(_best(_rows(made, t, case), t) for t in tasks)] for case in cases]
     return (
-        _markdown(head, body)
+        markdown(head, body)
         + "\n\nµs per state on one core, and how many times as long the fastest other program took "
         "for the same result in the same run.\n"
     )
@@ -100,10 +100,11 @@ def _columns(task: str) -> list[str]:
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     if "variant" in columns and not any(row["variant"] for row in rows):
         columns = [c for c in columns if c != "variant"]
-    return _markdown(columns, [[_cell(row, c) for c in columns] for row in rows])
+    return markdown(columns, [[_cell(row, c) for c in columns] for row in rows])
 
 
-def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table of text cells."""
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

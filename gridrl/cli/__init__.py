@@ -1,8 +1,8 @@
-"""The command line: ``gridrl load | flow | security | bench | doctor``.
+"""The command line: ``gridrl load | flow | security | whatif | opf | bench | doctor``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
-once. Exit codes: 0 done, 1 the grid has no power flow (or ``--fail-on-violation`` found one),
-2 wrong use.
+once. Exit codes: 0 done, 1 the grid has no power flow or no optimal one (or
+``--fail-on-violation`` found a violation), 2 wrong use.
 """
 
 import os
@@ -13,14 +13,17 @@ import typer
 
 from gridrl import __version__
 from gridrl.cli.bench import bench
+from gridrl.cli.common import printable
 from gridrl.cli.doctor import doctor
 from gridrl.cli.flow import flow
 from gridrl.cli.load import load
+from gridrl.cli.opf import opf
 from gridrl.cli.security import security
+from gridrl.cli.whatif import app as whatif
 
 app = typer.Typer(
     name="gridrl",
-    help="What happens to a power grid if: AC power flow and N-1 security of real grids.",
+    help="What happens to a power grid if: AC power flow, N-1 security and studies of real grids.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +50,8 @@ def _options(
 app.command()(load)
 app.command()(flow)
 app.command()(security)
+app.command()(opf)
+app.add_typer(whatif)
 app.command()(bench)
 app.command()(doctor)
 
@@ -68,5 +73,5 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except _own_errors() as error:
-        typer.echo(f"gridrl: {error}", err=True)
+        typer.echo(f"gridrl: {printable(' '.join(str(error).split()))}", err=True)
         raise SystemExit(2) from error

@@ -8,15 +8,15 @@ import typer
 
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
-SUITES = ("powerflow", "env_parity", "env_speed")
+SUITES = ("powerflow", "remedial", "env_parity", "env_speed")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
+REMEDIAL_TASKS = ("search", "screen", "verify", "secure")
 
 
 def bench(
     suite: Annotated[
-        str,
-        typer.Argument(metavar="SUITE", help="What to run: powerflow, env_parity or env_speed."),
+        str, typer.Argument(metavar="SUITE", help=f"What to run: {', '.join(SUITES)}.")
     ],
     *,
     case: Annotated[
@@ -25,7 +25,11 @@ def bench(
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", metavar="TASK", help=f"{', '.join(TASKS)}. Repeatable."),
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help=f"{', '.join(TASKS)}; of remedial {', '.join(REMEDIAL_TASKS)}. Repeatable.",
+        ),
     ] = None,
     contender: Annotated[
         list[str] | None,
@@ -69,14 +73,17 @@ def bench(
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
-    if suite != "powerflow":
+    if suite.startswith("env_"):
         made = _play(suite, case or [], quick, out)
         if as_json:
             print_json(made)
         else:
             _show_play(made)
         return
-    made = _run(suite, case or [], task or [], contender or [], quick, out, resume)
+    if suite == "remedial":
+        made = _run_remedial(case or [], task or [], quick, out)
+    else:
+        made = _run(suite, case or [], task or [], contender or [], quick, out, resume)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json and .md")
     if as_json:
@@ -148,18 +155,51 @@ def _plain(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _run_remedial(
+    cases: list[str], tasks: list[str], quick: bool, out: Path | None
+) -> dict[str, Any]:
+    """Run the suite ``remedial``; the files in ``out`` grow with every row."""
+    from gridrl.bench import remedial
+    from gridrl.bench.document import document
+
+    err = console(stderr=True)
+    seed = remedial.suite()["seed"]
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        if out is not None:
+            _write(out, "remedial", document("remedial", rows, seed=seed, note="cut short"))
+
+    rows = remedial.run(
+        cases, tasks, quick=quick, report=lambda text: err.print(text, style="dim"), keep=keep
+    )
+    made = document("remedial", rows, seed=seed, note="quick" if quick else "")
+    if out is not None:
+        _write(out, "remedial", made)
+    return made
+
+
 def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
     from gridrl.bench.document import write
-    from gridrl.bench.render import tables
 
     write(folder / f"{suite}.json", made)
-    (folder / f"{suite}.md").write_text(tables(made), encoding="utf-8")
+    (folder / f"{suite}.md").write_text(_pages(suite)[1](made), encoding="utf-8")
+
+
+def _pages(suite: str) -> tuple[Any, Any]:
+    """What makes the summary and the tables of a suite."""
+    if suite == "remedial":
+        from gridrl.bench import remedial_render
+
+        return remedial_render.summary, remedial_render.tables
+    from gridrl.bench import render
+
+    return render.summary, render.tables
 
 
 def _render(suite: str) -> None:
     """Put the published results into the pages that show them."""
     from gridrl.bench.contender import checkout
-    from gridrl.bench.render import insert, summary, tables
+    from gridrl.bench.render import insert
     from gridrl.errors import CaseError
 
     root = checkout().parent
@@ -169,12 +209,16 @@ def _render(suite: str) -> None:
             f"There are no results {path.name} yet: gridrl bench {suite} --out {path.parent}"
         )
     made = json.loads(path.read_text(encoding="utf-8"))
+    summary, tables = _pages(suite)
     for page, text in (("README.md", summary(made)), ("docs/benchmarks.md", tables(made))):
         changed = insert(root / page, suite, text)
         console().print(f"{page}: {'renewed' if changed else 'up to date'}")
 
 
 def _show(made: dict[str, Any]) -> None:
+    if made["suite"] == "remedial":
+        console().print(_pages("remedial")[1](made), markup=False)
+        return
     shown = {
         "grid": "case", "task": "task", "states": "variant", "program": "contender",
         "algorithm": "algorithm", "µs": "per_state_us", "ratio": "ratio", "equal": "equal",

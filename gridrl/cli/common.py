@@ -7,6 +7,7 @@ alike in every table.
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,11 +79,25 @@ def read_case(name: str, opened: Sequence[str] | None = None, scale: float = 1.0
 _WIDTH_ELSEWHERE = 120
 
 
-def console(*, stderr: bool = False) -> "Console":
-    """A console that takes names as they are, with brackets and all."""
-    from rich.console import Console
+# A terminal acts on these; names come from files of strangers.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
-    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+def printable(text: str) -> str:
+    """The text without characters that a terminal would act on; tabs and new lines stay."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console that takes names as they are, with brackets and all, but obeys none of them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
+    made = Plain(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _WIDTH_ELSEWHERE
     return made
@@ -131,12 +146,12 @@ def check_writeable(path: Path, suffixes: Sequence[str], option: str) -> None:
             f"{option} {path}: the file's ending chooses the format, and '{path.suffix}' is none "
             f"of {', '.join(suffixes)}."
         )
-    if path.is_dir():
-        raise CaseError(f"{option} {path}: this is a folder. Name a file in it.")
     folder = path.parent
-    if not folder.is_dir():
-        raise CaseError(f"{option} {path}: there is no folder {folder}. Make it first.")
     try:
+        if path.is_dir():
+            raise CaseError(f"{option} {path}: this is a folder. Name a file in it.")
+        if not folder.is_dir():
+            raise CaseError(f"{option} {path}: there is no folder {folder}. Make it first.")
         existed = path.exists()
         with path.open("ab"):
             pass

@@ -173,19 +173,19 @@ def _show(document: dict[str, Any], top: int) -> None:
     for row in rows:
         table.add_row(
             row["contingency"],
-            _result_text(row),
+            result_text(row),
             number(row["worst_loading_percent"]),
             row["worst_branch"],
             number(row["worst_voltage_pu"], 3),
             row["worst_bus"],
             number(row["lost_load_mw"]) if row["lost_load_mw"] > 0 else "-",
-            style=_row_style(row),
+            style=row_style(row),
         )
     if rows:
         out.print(table)
 
 
-def _result_text(row: Row) -> str:
+def result_text(row: Row) -> str:
     """What an outage does, in words."""
     if row["status"] == "diverged":
         return "NO POWER FLOW"
@@ -203,7 +203,7 @@ def _result_text(row: Row) -> str:
     return ", ".join(found) or "ok"
 
 
-def _row_style(row: Row) -> str | None:
+def row_style(row: Row) -> str | None:
     if row["status"] in _FAILED or row["overloads"]:
         return "bold red"
     return "yellow" if row["voltage_violations"] or row["status"] == "islanded" else None

@@ -51,8 +51,12 @@ def load(source: str | Path) -> Case:
             raise CaseError(f"pandapower has no network '{name}'. {_nearest(name)}")
         return cache.through(cache.key_of_name(name), lambda: _load_named(name))
     path = Path(source)
-    if not path.is_file():
-        what = "is a folder, not a case file" if path.is_dir() else "is neither a file nor a name"
+    try:
+        there, folder = path.is_file(), path.is_dir()
+    except OSError as problem:  # too long a name, a folder that may not be entered
+        raise CaseError(f"'{text[:60]}' cannot be read: {problem.strerror}.") from None
+    if not there:
+        what = "is a folder, not a case file" if folder else "is neither a file nor a name"
         raise CaseError(f"'{text}' {what}. {_nearest(text)}")
     door = _door(path)
     content = read_bytes(path)

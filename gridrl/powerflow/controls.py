@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.errors import GridError
-from gridrl.grid import Complexes, Floats, Injection, Ints
+from gridrl.grid import Bools, Complexes, Floats, Injection, Ints
 from gridrl.powerflow.kernels_controls import held_power
-from gridrl.powerflow.kernels_flow import branch_flows
 from gridrl.powerflow.kernels_states import FIXED
 from gridrl.powerflow.model import Model
 from gridrl.powerflow.options import FlowOptions
@@ -26,14 +25,22 @@ GIVE_UP_RESTORING = 10  # rounds after which a limit, once reached, stays bindin
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Held:
-    """What the holding units of each node owe and can, [B, n_node] each; see `held_power`."""
+    """What the units that hold rows owe and can, [m, n_held] each; see `held_power`."""
 
+    row: Ints  # [n_held] rows that units may hold
     power: Complexes
     q_low: Floats
     q_high: Floats
     v_held: Floats
     q_given: Floats
     mode: NDArray[np.int8]
+
+    def only(self, keep: Bools) -> "Held":
+        """Some of the states."""
+        return replace(
+            self, power=self.power[keep], q_low=self.q_low[keep], q_high=self.q_high[keep],
+            v_held=self.v_held[keep], q_given=self.q_given[keep], mode=self.mode[keep],
+        )  # fmt: skip
 
 
 def solve_with_controls(
@@ -51,25 +58,29 @@ def solve_with_controls(
         return solved
     if options.distributed_slack:
         _check_slack(model)
-    pins = np.zeros(solved.v.shape, np.int8)
+    rows = model.held_places[0]
+    pins = np.zeros((states.batch, rows.size), np.int8)
     shared = np.zeros(states.batch)
+    active = np.flatnonzero(solved.iterations >= 0)  # states that may have to be solved again
     for turn in range(ROUNDS):
-        held = held_nodes(model, states, injection, solved)
-        moved = np.zeros(states.batch, np.bool_)
+        held = held_rows(model, states, injection, solved, active)
+        moved = np.zeros(active.size, np.bool_)
         if options.enforce_q_limits:
             restoring = options.restore_voltage and turn < GIVE_UP_RESTORING
-            new = _pin(held, pins, np.abs(solved.v), options.tolerance, restoring)
-            pins, moved = new, (new != pins).any(axis=1)
+            v = np.abs(solved.v[np.ix_(active, model.pattern.node[rows])])
+            new = _pin(held, pins[active], v, options.tolerance, restoring)
+            moved = (new != pins[active]).any(axis=1)
+            pins[active] = new
         if options.distributed_slack:
-            further = _imbalance(model, states, injection, solved, held, shared)
+            further = _imbalance(model, states, injection, held, shared, active)
             moved |= np.abs(further) > options.tolerance
-            shared = shared + np.where(np.isfinite(further), further, 0.0)
-        again = np.flatnonzero(moved & (solved.iterations >= 0))
-        if again.size == 0:
+            shared[active] += further
+        active, held = active[moved], held.only(moved)
+        if active.size == 0:
             break
-        changed = _with_controls(model, states, held, pins, shared)
-        wanted = np.where((held.mode == HOLDS) & (pins == 0), held.v_held, np.nan)
-        solved = _solve_again(model, changed, injection, solved, wanted, again, options)
+        changed = _with_controls(model, states, held, pins, shared, active)
+        solved = _solve_again(model, changed, injection, solved, held, pins, active, options)
+        active = active[solved.iterations[active] >= 0]
     return replace(solved, pins=pins)
 
 
@@ -90,34 +101,42 @@ def _check_slack(model: Model) -> None:
         )
 
 
-def held_nodes(model: Model, states: States, injection: Injection, solved: Solved) -> Held:
-    batch, n_node = solved.v.shape
-    shape = (batch, model.grid.n_branch)
-    drawn = np.zeros((batch, n_node), np.complex128)
-    branch_flows(
-        solved.v, states.changes, model.network_arrays, model.base_topology, model.pattern.node,
-        np.empty(shape, np.complex128), np.empty(shape, np.complex128), drawn,
-    )  # fmt: skip
+def held_rows(
+    model: Model, states: States, injection: Injection, solved: Solved, which: Ints
+) -> Held:
+    """What the units that hold rows owe in some solved states."""
+    rows = model.held_places[0]
+    shape = (which.size, rows.size)
     held = Held(
-        power=np.empty_like(drawn), q_low=np.empty((batch, n_node)),
-        q_high=np.empty((batch, n_node)), v_held=np.empty((batch, n_node)),
-        q_given=np.empty((batch, n_node)), mode=np.empty((batch, n_node), np.int8),
+        row=rows, power=np.empty(shape, np.complex128), q_low=np.empty(shape),
+        q_high=np.empty(shape), v_held=np.empty(shape), q_given=np.empty(shape),
+        mode=np.empty(shape, np.int8),
     )  # fmt: skip
-    node = model.pattern.node
-    unit_node = np.where(model.unit_row >= 0, node[np.maximum(model.unit_row, 0)], -1)
-    grid = model.grid
+    pattern, grid = model.pattern, model.grid
     held_power(
-        solved.v, drawn, states.changes, states.load_of, model.base_topology[3], unit_node,
-        model.unit_arrays, injection.p, injection.q,
+        solved.v, which, states.changes, states.lists, states.load_of,
+        (*model.pattern_arrays[:3], pattern.node, *model.base_arrays[:4]), model.held_places,
+        model.base_topology[3], model.unit_arrays, injection.p, injection.q,
         (np.array(grid.q_min), np.array(grid.q_max), injection.v_set),
         (held.power, held.q_low, held.q_high, held.v_held, held.q_given, held.mode),
     )  # fmt: skip
     k_of, k_row, k_kind = (np.asarray(column, np.int64) for column in states.lists[4:7])
-    fixed = k_kind[: k_of[-1]] == FIXED
-    owner = np.repeat(np.arange(batch), np.diff(k_of))
-    took_over = (owner[fixed], node[k_row[: k_of[-1]][fixed]])
+    entry, owner = entries_of(k_of, which)
+    fixed = (k_kind[entry] == FIXED) & np.isin(k_row[entry], rows)
+    took_over = (owner[fixed], np.searchsorted(rows, k_row[entry][fixed]))
     held.mode[took_over] = np.where(held.mode[took_over] == HOLDS, TOOK_OVER, held.mode[took_over])
     return held
+
+
+def entries_of(of: Ints, which: Ints) -> tuple[Ints, Ints]:
+    """Entries of some states in lists whose state ``k`` has ``of[k]:of[k + 1]``; their owners.
+
+    Owners are positions in ``which``.
+    """
+    counts = of[which + 1] - of[which]
+    owner = np.repeat(np.arange(which.size), counts)
+    first = np.cumsum(counts) - counts
+    return np.arange(owner.size) - first[owner] + of[which][owner], owner
 
 
 def _pin(
@@ -136,17 +155,16 @@ def _pin(
 
 
 def _imbalance(
-    model: Model, states: States, injection: Injection, solved: Solved, held: Held, shared: Floats
+    model: Model, states: States, injection: Injection, held: Held, shared: Floats, active: Ints
 ) -> Floats:
-    """[B] p.u. active power that the reference brings beyond its share of ``shared``."""
+    """[m] p.u. active power that the reference brings beyond its share of ``shared``."""
     grid = model.grid
     weight, total = _slack_shares(model, states)
     reference = grid.is_reference
-    scheduled = injection.p[states.load_of][:, reference].sum(axis=1)
-    own = weight[:, reference].sum(axis=1) / total
+    scheduled = injection.p[states.load_of[active]][:, reference].sum(axis=1)
+    own = (weight[:, reference].sum(axis=1) / total)[active]
     brought = np.where(held.mode == REFERENCE, held.power.real, 0.0).sum(axis=1)
-    owed = brought - scheduled - own * shared
-    return np.where(solved.iterations >= 0, owed, 0.0)
+    return np.asarray(brought - scheduled - own * shared[active])
 
 
 def _slack_shares(model: Model, states: States) -> tuple[Floats, Floats]:
@@ -161,19 +179,23 @@ def _slack_shares(model: Model, states: States) -> tuple[Floats, Floats]:
 
 
 def _with_controls(
-    model: Model, states: States, held: Held, pins: NDArray[np.int8], shared: Floats
+    model: Model, states: States, held: Held, pins: NDArray[np.int8], shared: Floats, active: Ints
 ) -> States:
-    """The states with limited nodes turned PQ and the shared slack put on its units."""
-    row = model.pattern.row
-    state, node = np.nonzero(pins)
-    limit = np.where(pins > 0, held.q_high, held.q_low)[state, node]
-    owed_q = limit - held.q_given[state, node]
-    lists = _append(states.lists, (4, 5, 6, 7, 8), state, (row[node], 0, np.nan, np.nan))
+    """The states with limited rows turned PQ and the shared slack put on its units.
+
+    Only those in ``active`` are changed; ``held`` is what they hold.
+    """
+    at, column = np.nonzero(pins[active])
+    state, row = active[at], held.row[column]
+    limit = np.where(pins[state, column] > 0, held.q_high[at, column], held.q_low[at, column])
+    lists = _append(states.lists, (4, 5, 6, 7, 8), state, (row, 0, np.nan, np.nan))
     zero = np.zeros(state.size)
-    lists = _append(lists, (9, 10, 11, 12, 13, 14), state, (row[node], zero, owed_q, zero, zero))
-    if shared.any():
+    owed_q = limit - held.q_given[at, column]
+    lists = _append(lists, (9, 10, 11, 12, 13, 14), state, (row, zero, owed_q, zero, zero))
+    if shared[active].any():
         weight, total = _slack_shares(model, states)
-        state, unit = np.nonzero((weight > 0) & ~model.grid.is_reference)
+        at, unit = np.nonzero((weight[active] > 0) & ~model.grid.is_reference)
+        state = active[at]
         extra = (weight / total[:, None])[state, unit] * shared[state]
         where = _unit_rows(model, states, state, unit)
         zero = np.zeros(state.size)
@@ -211,25 +233,21 @@ def _append(
 
 
 def _solve_again(
-    model: Model, states: States, injection: Injection, before: Solved, wanted: Floats,
-    again: Ints, options: FlowOptions,
+    model: Model, states: States, injection: Injection, before: Solved, held: Held,
+    pins: NDArray[np.int8], active: Ints, options: FlowOptions,
 ) -> Solved:  # fmt: skip
-    """Solve the states in ``again`` from where they stand; keep the others.
+    """Solve the states in ``active`` from where they stand, into the arrays of ``before``.
 
-    ``wanted`` [B, n_node] are the voltages to hold, NaN where none: a node that takes its voltage
-    back stands at another one.
+    A row that takes its voltage back stands at another one: it starts from what it is to hold.
     """
-    size = np.abs(before.v)
-    v = before.v * np.where(np.isnan(wanted) | (size == 0), 1.0, wanted / size)
-    v = v[:, model.pattern.node]
-    v = np.where(np.isnan(v), 1.0, v)
+    node = model.pattern.node
+    v = before.v[np.ix_(active, node)]
+    v[np.isnan(v)] = 1.0
+    holding = (held.mode == HOLDS) & (pins[active] == 0)
+    now = v[:, held.row]
+    v[:, held.row] = np.where(holding, now * (held.v_held / np.abs(now)), now)
     start = np.stack([v.real, v.imag], axis=-1)
-    after = solve(model, states, injection, start, options, again, np.arange(states.batch))
-    keep = np.ones(states.batch, np.bool_)
-    keep[again] = False
-    for old, new in (
-        (before.v, after.v), (before.status, after.status),
-        (before.iterations, after.iterations), (before.mismatch, after.mismatch),
-    ):  # fmt: skip
-        new[keep] = old[keep]
-    return after
+    start_of = np.zeros(states.batch, np.int64)
+    start_of[active] = np.arange(active.size)
+    out = (before.v, before.iterations, before.mismatch)
+    return solve(model, states, injection, start, options, active, start_of, out)

@@ -279,7 +279,7 @@ def flow_result(
     s_from, s_to = np.empty(shape, np.complex128), np.empty(shape, np.complex128)
     branch_flows(
         solved.v, states.changes, model.network_arrays, model.base_topology, model.pattern.node,
-        s_from, s_to, np.empty((0, 0), np.complex128),
+        s_from, s_to,
     )  # fmt: skip
     diverged = ~np.isin(solved.status, (0, 1))
     s_from[diverged] = np.nan

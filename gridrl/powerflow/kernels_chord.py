@@ -28,12 +28,13 @@ from gridrl.powerflow.kernels_outage import (
     outage_blocks,
     outage_paths,
 )
-from gridrl.sparse.lanes import cast, fma, fnma, load, splat, store
+from gridrl.sparse.lanes import borrowed, cast, fma, fnma, load, splat, store
 
 
 @kernel
 def forward(lanes, pattern, low, x):
     """``x`` becomes L^-1 x."""
+    pattern, low, x = borrowed((pattern, low, x))
     l_ptr, l_idx = pattern[5], pattern[6]
     n_lane = len(lanes)
     zero = splat(lanes, x, 0.0)
@@ -56,6 +57,7 @@ def forward(lanes, pattern, low, x):
 @kernel
 def backward(lanes, pattern, u, d, x):
     """``x`` becomes U^-1 x."""
+    pattern, u, d, x = borrowed((pattern, u, d, x))
     u_ptr, u_idx = pattern[3], pattern[4]
     n_lane = len(lanes)
     zero = splat(lanes, x, 0.0)
@@ -109,6 +111,7 @@ def anderson_step(lanes, kind, v, f, f_before, step, k, work):
     ``f_before`` and ``step`` are the previous chord step and the step taken then; ``work`` holds
     two differences of f, two of the iterate, and two squared norms.
     """
+    kind, v, f, f_before, step, work = borrowed((kind, v, f, f_before, step, work))
     n = kind.size
     n_lane = len(lanes)
     n2 = 2 * n * n_lane

@@ -6,7 +6,7 @@ from gridrl.jit import inlined, kernel
 
 
 @kernel
-def branch_flows(v, changes, network, base, node, out_from, out_to, drawn):
+def branch_flows(v, changes, network, base, node, out_from, out_to):
     """Complex power into both ends of every branch; 0 where an end is open or dead.
 
     Parameters
@@ -15,55 +15,49 @@ def branch_flows(v, changes, network, base, node, out_from, out_to, drawn):
     changes, network, base : see `gridrl.powerflow.kernels_states`
     node : int64[n_node], node of every row
     out_from, out_to : complex128[B, n_branch], filled, p.u.
-    drawn : complex128[B, n_node] or [0, 0]
-        Filled with what all branches together draw from each node, unless it is empty.
     """
     b_of, b_branch, b_from, b_to, b_closed = changes[:5]
     _, row_from, row_to, y, _ = network
-    from_busbar, to_busbar, closed = base[0], base[1], base[2]
-    n_branch = closed.size
-    end_f = np.empty(n_branch, np.int64)
-    end_t = np.empty(n_branch, np.int64)
+    n_branch = base[2].size
+    end_f, end_t = np.empty(n_branch, np.int64), np.empty(n_branch, np.int64)
     for k in range(n_branch):
-        end_f[k] = node[row_from[k, from_busbar[k] - 1]] if closed[k] and from_busbar[k] > 0 else -1
-        end_t[k] = node[row_to[k, to_busbar[k] - 1]] if closed[k] and to_busbar[k] > 0 else -1
+        end_f[k] = _node(row_from, node, k, base[0][k], base[2][k])
+        end_t[k] = _node(row_to, node, k, base[1][k], base[2][k])
     for state in range(v.shape[0]):
-        for k in range(n_branch):
-            _one_flow(state, k, end_f[k], end_t[k], v, y, out_from, out_to)
-            if drawn.size > 0:
-                _draw(state, end_f[k], end_t[k], out_from[state, k], out_to[state, k], drawn)
         for c in range(b_of[state], b_of[state + 1]):
             k = b_branch[c]
-            f = node[row_from[k, b_from[c] - 1]] if b_closed[c] and b_from[c] > 0 else -1
-            t = node[row_to[k, b_to[c] - 1]] if b_closed[c] and b_to[c] > 0 else -1
-            if drawn.size > 0:
-                _draw(state, end_f[k], end_t[k], -out_from[state, k], -out_to[state, k], drawn)
-            _one_flow(state, k, f, t, v, y, out_from, out_to)
-            if drawn.size > 0:
-                _draw(state, f, t, out_from[state, k], out_to[state, k], drawn)
+            end_f[k] = _node(row_from, node, k, b_from[c], b_closed[c])
+            end_t[k] = _node(row_to, node, k, b_to[c], b_closed[c])
+        for k in range(n_branch):
+            f, t = end_f[k], end_t[k]
+            vf = v[state, f] if f >= 0 else 0.0 + 0.0j
+            vt = v[state, t] if t >= 0 else 0.0 + 0.0j
+            out_from[state, k], out_to[state, k] = _flow(
+                f >= 0, t >= 0, vf, vt, y[0, k], y[1, k], y[2, k], y[3, k], y[4, k], y[5, k]
+            )
+        for c in range(b_of[state], b_of[state + 1]):
+            k = b_branch[c]
+            end_f[k] = _node(row_from, node, k, base[0][k], base[2][k])
+            end_t[k] = _node(row_to, node, k, base[1][k], base[2][k])
 
 
 @inlined
-def _draw(state, f, t, s_from, s_to, drawn):
-    if f >= 0:
-        drawn[state, f] += s_from
-    if t >= 0:
-        drawn[state, t] += s_to
+def _node(rows, node, k, busbar, closed):
+    """Node of a branch end, -1 where it is open."""
+    return node[rows[k, busbar - 1]] if closed and busbar > 0 else np.int64(-1)
 
 
 @inlined
-def _one_flow(state, k, f, t, v, y, out_from, out_to):
-    s_from = 0.0 + 0.0j
-    s_to = 0.0 + 0.0j
-    vf = v[state, f] if f >= 0 else 0.0 + 0.0j
-    vt = v[state, t] if t >= 0 else 0.0 + 0.0j
-    if f >= 0 and t >= 0:
-        s_from = vf * (y[0, k] * vf + y[1, k] * vt).conjugate()
-        s_to = vt * (y[2, k] * vf + y[3, k] * vt).conjugate()
-    elif f >= 0:
-        s_from = vf * (y[4, k] * vf).conjugate()
-    elif t >= 0:
-        s_to = vt * (y[5, k] * vt).conjugate()
-    dead = np.isnan(vf.real) or np.isnan(vt.real)
-    out_from[state, k] = 0.0 if dead else s_from
-    out_to[state, k] = 0.0 if dead else s_to
+def _flow(has_from, has_to, vf, vt, y_ff, y_ft, y_tf, y_tt, y_from, y_to):
+    """Power into both ends; takes numbers, because passing arrays costs more than this."""
+    s_from, s_to = 0.0 + 0.0j, 0.0 + 0.0j
+    if has_from and has_to:
+        s_from = vf * (y_ff * vf + y_ft * vt).conjugate()
+        s_to = vt * (y_tf * vf + y_tt * vt).conjugate()
+    elif has_from:
+        s_from = vf * (y_from * vf).conjugate()
+    elif has_to:
+        s_to = vt * (y_to * vt).conjugate()
+    if np.isnan(vf.real) or np.isnan(vt.real):
+        return 0.0 + 0.0j, 0.0 + 0.0j
+    return s_from, s_to

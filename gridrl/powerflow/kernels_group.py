@@ -11,7 +11,7 @@ Kinds of rows: 0 PQ, 1 PV (|v| held), 2 FIXED (v held: a reference, or a dead no
 import numpy as np
 
 from gridrl.jit import inlined, kernel
-from gridrl.sparse.lanes import absolute, cast, fma, larger, load, splat, store
+from gridrl.sparse.lanes import absolute, borrowed, cast, fma, larger, load, splat, store
 
 GIVE_UP = 1e9  # p.u. mismatch from which no iteration comes back
 
@@ -22,6 +22,8 @@ def open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_ope
 
     Returns the number of rows opened; ``rows_open`` lists them, for `close_lane_rows`.
     """
+    group, pattern, base, states = borrowed((group, pattern, base, states))
+    slot, row_data, rows_open = borrowed((slot, row_data, rows_open))
     y_ptr, y_idx, y_row = pattern[0], pattern[1], pattern[2]
     yg, yb, dg, db, kind = base
     y_of, y_pos, y_g, y_b, k_of, k_row, k_kind = states[:7]
@@ -98,6 +100,8 @@ def lane_row_room(pattern):
 @kernel
 def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
     """Write the start voltages and injections of a group of states into lane arrays."""
+    group, states, s_node, s_current = borrowed((group, states, s_node, s_current))
+    v_start, s, s1, v = borrowed((v_start, s, s1, v))
     k_of, k_row, k_v, k_angle = states[4], states[5], states[7], states[8]
     s_of, s_row, s_p, s_q, s_ip, s_iq, load_of, start_of = states[9:17]
     n_lane = len(lanes)
@@ -154,6 +158,8 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, r, worst):
 
     With constant-current parts (``s1`` not empty) a row is owed ``s + s1 |v|``.
     """
+    pattern, base, slot, row_data, s, s1 = borrowed((pattern, base, slot, row_data, s, s1))
+    v, x, r, worst = borrowed((v, x, r, worst))
     y_ptr, y_idx = pattern[0], pattern[1]
     kind = base[4]
     n_lane = len(lanes)
@@ -303,6 +309,7 @@ def reject_low(lanes, n, v, lowest, count):
 @kernel
 def hand_out(lane, state, count, worst, node, v, out):
     """Write the solution of one lane to its state's row of (v, iterations, mismatch)."""
+    count, worst, node, v, out = borrowed((count, worst, node, v, out))
     v_out, iterations, worst_out = out[0], out[1], out[2]
     n_lane = count.size
     iterations[state] = count[lane]

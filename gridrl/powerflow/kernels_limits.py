@@ -20,7 +20,7 @@ import numpy as np
 
 from gridrl.jit import inlined, kernel
 from gridrl.powerflow.kernels_group import reactive_mismatch
-from gridrl.sparse.lanes import any_of, choose, fma, greater, larger, load, splat, store
+from gridrl.sparse.lanes import any_of, borrowed, choose, fma, greater, larger, load, splat, store
 
 
 @kernel
@@ -35,6 +35,8 @@ def _note(out, state, what, value):
 @kernel
 def check_group(lanes, group, count, outage, ends, y, v, limits, out):
     """Check a group of solved lanes whose states open one branch each at most."""
+    group, count, outage, ends, y, v = borrowed((group, count, outage, ends, y, v))
+    limits, out = borrowed((limits, out))
     inv_from, inv_to, inv_s, bar = limits[:4]
     if inv_from.size == 0:
         return
@@ -84,6 +86,8 @@ def reject_reactive(lanes, pattern, base, slot, row_data, s, s1, v, reactive, co
     what these may bring in p.u.; rows of units at a limit and the squared voltages between which
     the limit binds. The injection ``s`` has no reactive power of units that hold a voltage.
     """
+    pattern, base, slot, row_data = borrowed((pattern, base, slot, row_data))
+    s, s1, v, reactive, count = borrowed((s, s1, v, reactive, count))
     row, q_low, q_high, limited_row, v2_low, v2_high = reactive
     n_lane = len(lanes)
     out = np.zeros(n_lane, np.bool_)
@@ -179,6 +183,8 @@ def _check_voltages(lanes, group, count, v, limits, out):
 @kernel
 def check_states(v, which, changes, network, base, node, limits, out):
     """Check states given by their voltages (complex128[B, n_node]), whatever they switch."""
+    v, which, changes, network = borrowed((v, which, changes, network))
+    base, node, limits, out = borrowed((base, node, limits, out))
     inv_from, inv_to, inv_s, bar, v_low, v_high, low_bar, high_bar = limits
     loading, branch, over, volt_row, volt, outside = out[3:9]
     b_of, b_branch, b_from, b_to, b_closed = changes[:5]
@@ -196,7 +202,12 @@ def check_states(v, which, changes, network, base, node, limits, out):
                 continue
             f = node[row_from[k, busbar_f[k] - 1]] if busbar_f[k] > 0 else -1
             t = node[row_to[k, busbar_t[k] - 1]] if busbar_t[k] > 0 else -1
-            value = _state_loading2(v[state], k, f, t, y, inv_from, inv_to, inv_s)
+            vf = v[state, f] if f >= 0 else 0.0j
+            vt = v[state, t] if t >= 0 else 0.0j
+            value = _state_loading2(
+                f >= 0, t >= 0, vf, vt, y[0, k], y[1, k], y[2, k], y[3, k], y[4, k], y[5, k],
+                inv_from[k], inv_to[k], inv_s[k],
+            )  # fmt: skip
             if value > top:
                 top = value
                 loading[state], branch[state] = np.sqrt(value), k
@@ -206,15 +217,16 @@ def check_states(v, which, changes, network, base, node, limits, out):
         volt_row[state], outside[state], volt[state] = -1, 0, np.nan
         far = -np.inf
         for i in range(v_low.size):
-            size = abs(v[state, node[i]])
-            if np.isnan(size) or (v_low[i] <= 0.0 and np.isinf(v_high[i])):
+            x = v[state, node[i]]
+            v2 = x.real * x.real + x.imag * x.imag
+            if np.isnan(v2) or (v_low[i] <= 0.0 and np.isinf(v_high[i])):
                 continue
-            beyond = max(size * size - v_high[i], v_low[i] - size * size)
+            beyond = max(v2 - v_high[i], v_low[i] - v2)
             if beyond > far:
                 far = beyond
-                volt_row[state], volt[state] = i, size
-            if size * size > high_bar[i] or size * size < low_bar[i]:
-                _note(out, state, -1 - i, size)
+                volt_row[state], volt[state] = i, np.sqrt(v2)
+            if v2 > high_bar[i] or v2 < low_bar[i]:
+                _note(out, state, -1 - i, np.sqrt(v2))
                 outside[state] += 1
         for c in range(b_of[state], b_of[state + 1]):
             k = b_branch[c]
@@ -222,20 +234,19 @@ def check_states(v, which, changes, network, base, node, limits, out):
 
 
 @inlined
-def _state_loading2(v, k, f, t, y, inv_from, inv_to, inv_s):
-    if f < 0 and t < 0:
-        return 0.0
-    vf = v[f] if f >= 0 else 0.0j
-    vt = v[t] if t >= 0 else 0.0j
+def _state_loading2(
+    has_from, has_to, vf, vt, y_ff, y_ft, y_tf, y_tt, y_from, y_to, inv_from, inv_to, inv_s
+):
+    """Squared loading of one branch; takes numbers, because passing arrays costs more than this."""
     if np.isnan(vf.real) or np.isnan(vt.real):
         return 0.0
     value = 0.0
-    if f >= 0:
-        i = y[0, k] * vf + y[1, k] * vt if t >= 0 else y[4, k] * vf
+    if has_from:
+        i = y_ff * vf + y_ft * vt if has_to else y_from * vf
         i2 = i.real * i.real + i.imag * i.imag
-        value = max(i2 * inv_from[k], i2 * (vf.real**2 + vf.imag**2) * inv_s[k])
-    if t >= 0:
-        i = y[2, k] * vf + y[3, k] * vt if f >= 0 else y[5, k] * vt
+        value = max(i2 * inv_from, i2 * (vf.real * vf.real + vf.imag * vf.imag) * inv_s)
+    if has_to:
+        i = y_tf * vf + y_tt * vt if has_from else y_to * vt
         i2 = i.real * i.real + i.imag * i.imag
-        value = max(value, i2 * inv_to[k], i2 * (vt.real**2 + vt.imag**2) * inv_s[k])
+        value = max(value, i2 * inv_to, i2 * (vt.real * vt.real + vt.imag * vt.imag) * inv_s)
     return value

@@ -20,7 +20,7 @@ from gridrl.powerflow.kernels_group import (
     reject_low,
     root,
 )
-from gridrl.sparse.lanes import cast, fma, fnma, larger, load, smaller, splat, store
+from gridrl.sparse.lanes import borrowed, cast, fma, fnma, larger, load, smaller, splat, store
 
 
 @kernel
@@ -32,6 +32,8 @@ def eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y):
     of U, inverted diagonal blocks), ``y`` the forward substituted mismatch; ``w`` is a row of
     scratch. ``low`` receives the rows of L unless empty.
     """
+    pattern, base, slot, row_data, s1 = borrowed((pattern, base, slot, row_data, s1))
+    x, w, low, u, d, y = borrowed((x, w, low, u, d, y))
     u_ptr, u_idx, l_ptr, l_idx = pattern[3:7]
     kind = base[4]
     n_lane = len(lanes)
@@ -227,6 +229,7 @@ def substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broke
     last bit: its stretch is exactly zero and the turn is a rational rotation of modulus one.
     ``broken`` becomes NaN in the lanes whose step is not finite: their voltages are worthless.
     """
+    pattern, u, d, y, v, broken = borrowed((pattern, u, d, y, v, broken))
     u_ptr, u_idx = pattern[3], pattern[4]
     n_lane = len(lanes)
     one = splat(lanes, v, 1.0)

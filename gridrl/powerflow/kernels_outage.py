@@ -8,7 +8,7 @@ rows: x = U^-1 (y - F (I + M B'F)^-1 M B'y) with y = L^-1 r (Alsac, Stott and Ti
 import numpy as np
 
 from gridrl.jit import inlined, kernel
-from gridrl.sparse.lanes import fma, fnma, load, splat, store
+from gridrl.sparse.lanes import borrowed, fma, fnma, load, splat, store
 
 
 @kernel
@@ -37,6 +37,8 @@ def outage_blocks(
 
     Columns 0, 1 belong to the from row's two equations, 2, 3 to the to row's.
     """
+    group, outage, rows_f, rows_t, y, base_v = borrowed((group, outage, rows_f, rows_t, y, base_v))
+    kind, paths, place, f, b, m = borrowed((kind, paths, place, f, b, m))
     n_lane = len(lanes)
     f[: 8 * n_path * n_lane] = 0.0
     b[: 8 * n_path * n_lane] = 0.0
@@ -91,6 +93,8 @@ def _lost_jacobian(k, i, j, y, base_v, kind, m, lane, n_lane):
 @kernel
 def compensate_setup(lanes, n_path, paths, place, pattern, l_of_u, factors, f, b, m, core):
     """Carry ``f`` through L and ``b`` through U', and form core = (I + M B'F)^-1 M."""
+    paths, place, pattern, l_of_u, factors = borrowed((paths, place, pattern, l_of_u, factors))
+    f, b, m, core = borrowed((f, b, m, core))
     u_ptr, u_idx = pattern[3], pattern[4]
     low, u, d = factors
     n_lane = len(lanes)
@@ -163,6 +167,7 @@ def _invert_core(lanes, n_path, f, b, m, core):
 @kernel
 def compensate(lanes, n_path, paths, f, b, core, x):
     """Correct the forward-substituted ``x`` for the outage: x - F core B' x."""
+    paths, f, b, core, x = borrowed((paths, f, b, core, x))
     n_lane = len(lanes)
     zero = splat(lanes, x, 0.0)
     t0, t1, t2, t3 = zero, zero, zero, zero

@@ -3,18 +3,18 @@
 Taking branch ends off a node (all ends of an opened line, or the group that moves to another
 busbar) changes the DC flows ``f`` of all branches along one vector ``g``, the signed sum of the
 columns of a matrix ``M`` that belong to those ends: ``f' = f - g c / den``, where ``c`` is what
-flows over the coupler between both groups and ``den`` what ``g`` makes of it. The matrix changes by
-rank one too, ``M' = M - g g' / den``, so an outage after an action is that step once more.
-See `gridrl.powerflow.sensitivity` for the matrix.
+flows over the coupler between both groups and ``den`` what ``g`` makes of it. An outage changes the
+matrix by rank one, ``M - m m' / m_o`` with its column ``m``; so after it an action moves flows
+along ``g - m g_o / m_o`` with ``den - g_o^2 / m_o``. See `gridrl.powerflow.sensitivity`.
 
 Tuples passed to the kernels::
 
     actions  (part_of, part_row, part_sign, extra): rows of ``column`` and signs of each action;
              what closing a branch adds to ``den`` float64[n]
-    grid     (column, branch, f, inv2, q2, b): the matrix by its columns float64[m, width], the
-             branch of each column; flows p.u. float64[n_case, width] (0: base, then one per loss
-             of a unit); squared inverse ratings, squared reactive flow float64[width];
-             susceptances float64[n_branch]
+    grid     (column, branch, inv2, b): the matrix by its columns float64[m, width], the branch of
+             each column; squared inverse ratings float64[width]; susceptances float64[n_branch]
+    flows    (f, q2, moved_p): active flow and squared reactive flow p.u. of one state
+             float64[width], and what each action moves besides branch ends float64[n]
 """
 
 import numpy as np
@@ -26,48 +26,55 @@ CUT = 1e-7  # relative pivot below which an action or outage cuts the grid in tw
 
 
 @inlined
-def _coefficient(a, case, actions, grid, moved_p):
-    """c / den of an action; infinite where it cuts the grid, with den beside it."""
+def _pivot(a, actions, grid):
+    """Den of an action, and the susceptances that it is made of."""
     part_of, part_row, part_sign, extra = actions
-    column, branch, f, b = grid[0], grid[1], grid[2], grid[5]
-    den, c, size = extra[a], -moved_p[case, a], 0.0
+    column, branch, _, b = grid
+    den, size = extra[a], 0.0
     for p in range(part_of[a], part_of[a + 1]):
-        k = branch[part_row[p]]
-        c += part_sign[p] * f[case, k]
-        size += abs(b[k])
+        size += abs(b[branch[part_row[p]]])
         for q in range(part_of[a], part_of[a + 1]):
-            den += part_sign[p] * part_sign[q] * column[part_row[q], k]
-    if abs(den) <= CUT * size:
-        return np.inf, 0.0
-    return c / den, den
+            value = column[part_row[q], branch[part_row[p]]]
+            den += part_sign[p] * part_sign[q] * value
+    return den, size
 
 
 @inlined
-def _highest(lanes, like, squares):
-    store(lanes, like, 0, squares)
+def _coupler(a, actions, branch, f, moved_p):
+    """What an action interrupts."""
+    part_of, part_row, part_sign = actions[:3]
+    c = -moved_p
+    for p in range(part_of[a], part_of[a + 1]):
+        c += part_sign[p] * f[branch[part_row[p]]]
+    return c
+
+
+@inlined
+def _highest(lanes, scratch, squares):
+    store(lanes, scratch, 0, squares)
     best = 0.0
     for lane in range(len(lanes)):
-        best = max(best, like[lane])
+        best = max(best, scratch[lane])
     return np.sqrt(best)
 
 
 @kernel
-def screen_base(lanes, actions, grid, moved_p, out):
+def screen_base(lanes, actions, grid, flows, out):
     """Highest loading after each action, float64[n] (1 is the rating; infinite where it cuts)."""
     part_of, part_row, part_sign = actions[:3]
-    column, _, f, inv2, q2, _ = grid
-    width, n_lane = inv2.size, len(lanes)
-    scratch = np.empty(n_lane)
-    base = f[0]
+    column, branch, inv2, _ = grid
+    f, q2, moved_p = flows
+    scratch = np.empty(len(lanes))
     for a in range(part_of.size - 1):
-        factor, den = _coefficient(a, 0, actions, grid, moved_p)
-        if den == 0.0:
+        den, size = _pivot(a, actions, grid)
+        if abs(den) <= CUT * size:
             out[a] = np.inf
             continue
+        factor = _coupler(a, actions, branch, f, moved_p[a]) / den
         top = splat(lanes, inv2, 0.0)
         first, last = part_of[a], part_of[a + 1]
-        for o in range(0, width, n_lane):
-            flow = load(lanes, base, o)
+        for o in range(0, inv2.size, len(lanes)):
+            flow = load(lanes, f, o)
             for p in range(first, last):
                 sign = splat(lanes, inv2, part_sign[p] * factor)
                 flow = fnma(sign, load(lanes, column[part_row[p]], o), flow)
@@ -77,22 +84,24 @@ def screen_base(lanes, actions, grid, moved_p, out):
 
 
 @kernel
-def screen_outages(lanes, actions, grid, moved_p, outage_row, order, loading, cuts):
-    """Highest loading after each action in ``order`` and each loss after it.
+def screen_losses(lanes, actions, grid, losses, order, loading, cuts):
+    """Highest loading after each action in ``order`` and each loss.
 
     Parameters
     ----------
-    outage_row : int64[n_outage]
-        Row of ``column`` of each branch outage, -1 for one that is not screened.
-    loading : float64[n_order, n_case + n_outage]
-        Filled: the action alone, then with each loss of a unit, then with each outage.
+    losses : (f, q2, moved_p, row)
+        Flows float64[n_loss, width] after each loss without an action, squared reactive flows
+        alike, moved_p float64[n_loss, n]; the row of ``column`` of the branch lost, -1 for none.
+    loading : float64[n_order, n_loss]
+        Filled; 0 where a loss cuts the grid with or without the action.
     cuts : int64[n_order]
-        Filled: outages that cut off what is supplied after the action.
+        Filled: losses that cut off what is supplied, because of the action.
     """
     part_of, part_row, part_sign = actions[:3]
-    column, branch, f, inv2, q2, b = grid
-    width, n_lane, n_case = inv2.size, len(lanes), f.shape[0]
-    scratch, g, flow = np.empty(n_lane), np.empty(width), np.empty(width)
+    column, branch, inv2, b = grid
+    f, q2, moved_p, rows = losses
+    width, n_lane = inv2.size, len(lanes)
+    scratch, g = np.empty(n_lane), np.empty(width)
     for at in range(order.size):
         a = order[at]
         cuts[at] = 0
@@ -101,37 +110,28 @@ def screen_outages(lanes, actions, grid, moved_p, outage_row, order, loading, cu
             sign, row = splat(lanes, inv2, part_sign[p]), column[part_row[p]]
             for o in range(0, width, n_lane):
                 store(lanes, g, o, fma(sign, load(lanes, row, o), load(lanes, g, o)))
-        for case in range(n_case - 1, -1, -1):  # the base last: its flows stay in ``flow``
-            factor, den = _coefficient(a, case, actions, grid, moved_p)
-            if den == 0.0:
-                break
-            step, top = splat(lanes, inv2, factor), splat(lanes, inv2, 0.0)
-            for o in range(0, width, n_lane):
-                value = fnma(step, load(lanes, g, o), load(lanes, f[case], o))
-                store(lanes, flow, o, value)
-                value = fma(value, value, load(lanes, q2, o)) * load(lanes, inv2, o)
-                top = larger(value, top)
-            loading[at, case] = _highest(lanes, scratch, top)
-        if den == 0.0:
-            loading[at] = np.inf
-            continue
-        for e in range(outage_row.size):
-            loading[at, n_case + e] = loading[at, 0]
-            row = outage_row[e]
-            if row < 0:
-                continue
-            k = branch[row]
-            pivot = column[row, k] - g[k] * g[k] / den
-            if abs(pivot) <= CUT * abs(b[k]):
-                cuts[at] += abs(flow[k]) > 1e-6 and abs(column[row, k]) > CUT * abs(b[k])
-                continue
-            t = flow[k] / pivot
-            step = splat(lanes, inv2, t)
-            back = splat(lanes, inv2, t * g[k] / den)
+        den, size = _pivot(a, actions, grid)
+        for e in range(rows.size):
+            loading[at, e] = 0.0
+            row, along, left = max(rows[e], 0), 0.0, den
+            if rows[e] >= 0:
+                k = branch[row]
+                if abs(column[row, k]) <= CUT * abs(b[k]):
+                    continue
+                along = g[k] / column[row, k]
+                left = den - g[k] * along
+            c = _coupler(a, actions, branch, f[e], moved_p[e, a])
+            if abs(left) <= CUT * size:
+                cuts[at] += abs(c) > 1e-6
+                if abs(c) > 1e-6:
+                    continue
+                c, left = 0.0, 1.0  # the loss of what the action opened: nothing more happens
+            step = splat(lanes, inv2, c / left)
+            back = splat(lanes, inv2, along * (c / left))
             top = splat(lanes, inv2, 0.0)
             for o in range(0, width, n_lane):
-                value = fma(back, load(lanes, g, o), load(lanes, flow, o))
-                value = fnma(step, load(lanes, column[row], o), value)
-                value = fma(value, value, load(lanes, q2, o)) * load(lanes, inv2, o)
+                value = fnma(step, load(lanes, g, o), load(lanes, f[e], o))
+                value = fma(back, load(lanes, column[row], o), value)
+                value = fma(value, value, load(lanes, q2[e], o)) * load(lanes, inv2, o)
                 top = larger(value, top)
-            loading[at, n_case + e] = _highest(lanes, scratch, top)
+            loading[at, e] = _highest(lanes, scratch, top)

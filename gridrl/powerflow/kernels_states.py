@@ -21,6 +21,7 @@ Tuples passed between these kernels::
 import numpy as np
 
 from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import borrowed
 
 PQ, PV, FIXED = 0, 1, 2
 NOBODY, UNTOUCHED = -2, -1  # who holds the voltage of a row: a unit, nobody, or as in the base
@@ -29,6 +30,7 @@ NOBODY, UNTOUCHED = -2, -1  # who holds the voltage of a row: a unit, nobody, or
 @kernel
 def topology_changes(busbar, closed, base_busbar, base_closed):
     """Branches and units of each state that are not switched as in the base state (``changes``)."""
+    busbar, closed, base_busbar, base_closed = borrowed((busbar, closed, base_busbar, base_closed))
     batch, n_branch = closed.shape
     n_unit = busbar.shape[1] - 2 * n_branch
     b_of = np.zeros(batch + 1, np.int64)
@@ -128,6 +130,9 @@ def _switch_branch(c, changes, network, base, y_lists, used):
 @kernel
 def _move_units(state, changes, base, units, p, q, busbar_now, y_lists, used, n_entry, s_lists, ns):
     """Take the power and shunt part of each moved unit from its old row to its new one."""
+    changes, base, units, p, q, busbar_now, y_lists, s_lists = borrowed(
+        (changes, base, units, p, q, busbar_now, y_lists, s_lists)
+    )
     u_of, u_unit, u_busbar = changes[5:8]
     unit_row, z_p, z_q, i_p, i_q = units[0], units[7], units[8], units[9], units[10]
     s_row, s_p, s_q, s_ip, s_iq = s_lists
@@ -156,6 +161,9 @@ def _move_units(state, changes, base, units, p, q, busbar_now, y_lists, used, n_
 @kernel
 def _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched):
     """Where a voltage-holding unit moved, both busbars of its substation choose a holder again."""
+    changes, units, busbar_now, kind_now, hold, touched = borrowed(
+        (changes, units, busbar_now, kind_now, hold, touched)
+    )
     u_of, u_unit = changes[5], changes[6]
     unit_row, substation, first_of, members, controls, reference = units[:6]
     n_touched = 0
@@ -188,6 +196,9 @@ def _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched):
 @kernel
 def live_rows(end_f, end_t, unit_row, reference, busbar_now, leader, alive):
     """Mark the rows that some reference unit supplies through closed branches."""
+    end_f, end_t, unit_row, reference, busbar_now, leader, alive = borrowed(
+        (end_f, end_t, unit_row, reference, busbar_now, leader, alive)
+    )
     for i in range(alive.size):
         leader[i] = i
         alive[i] = False
@@ -211,6 +222,22 @@ def live_rows(end_f, end_t, unit_row, reference, busbar_now, leader, alive):
 def _promote(unit_row, controls, promotion, busbar_now, leader, alive, best, kind_now, hold,
              touched, n_touched):  # fmt: skip
     """Let the first-ranked voltage-holding unit of every island without reference take over."""
+    unit_row, controls, promotion, busbar_now, leader, alive, best, kind_now, hold, touched = (
+        borrowed(
+            (
+                unit_row,
+                controls,
+                promotion,
+                busbar_now,
+                leader,
+                alive,
+                best,
+                kind_now,
+                hold,
+                touched,
+            )
+        )
+    )
     if promotion.size == 0:
         return n_touched
     best[:] = -1
@@ -243,6 +270,9 @@ def _promote(unit_row, controls, promotion, busbar_now, leader, alive, best, kin
 @kernel
 def _what_is_lost(end_f, end_t, unit_row, demand, busbar_now, alive, p):
     """Demand without supply, and whether anything connected is dead."""
+    end_f, end_t, unit_row, demand, busbar_now, alive, p = borrowed(
+        (end_f, end_t, unit_row, demand, busbar_now, alive, p)
+    )
     total = 0.0
     cut = False
     for m in range(demand.size):
@@ -282,6 +312,9 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
     lost : float64[B], p.u. demand that is disconnected or without supply, where checked
     cut : bool[B], whether something connected is without supply, where checked
     """
+    changes, check, load_of = borrowed((changes, check, load_of))
+    network, base, units, shunts = borrowed((network, base, units, shunts))
+    p, q, v_set = borrowed((p, q, v_set))
     b_of, u_of = changes[0], changes[5]
     kind, base_alive = base[4], base[5]
     batch, n = b_of.size - 1, kind.size
@@ -355,6 +388,23 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
 def _supply(end_f, end_t, units, busbar_now, leader, best, alive, base_alive, kind_now, hold,
             touched, n_touched):  # fmt: skip
     """Find the supplied rows of a state; rows that are not as in the base state are touched."""
+    end_f, end_t, units, busbar_now, leader, best, alive, base_alive, kind_now, hold, touched = (
+        borrowed(
+            (
+                end_f,
+                end_t,
+                units,
+                busbar_now,
+                leader,
+                best,
+                alive,
+                base_alive,
+                kind_now,
+                hold,
+                touched,
+            )
+        )
+    )
     live_rows(end_f, end_t, units[0], units[5], busbar_now, leader, alive)
     n_touched = _promote(
         units[0], units[4], units[12], busbar_now, leader, alive, best, kind_now, hold, touched,
@@ -371,6 +421,9 @@ def _supply(end_f, end_t, units, busbar_now, leader, best, alive, base_alive, ki
 @kernel
 def _note_kinds(v_set, units, kind, kind_now, alive, hold, touched, n_touched, k_lists, used):
     """Append the kinds of the touched rows and what holds them; then forget the touching."""
+    v_set, units, kind, kind_now, alive, hold, touched, k_lists = borrowed(
+        (v_set, units, kind, kind_now, alive, hold, touched, k_lists)
+    )
     reference, va = units[5], units[6]
     k_row, k_kind, k_v, k_angle = k_lists
     for e in range(n_touched):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gridrl.grid import Bools, Floats, Injection, Ints
-from gridrl.powerflow.controls import HOLDS, held_nodes
+from gridrl.powerflow.controls import HOLDS, held_rows
 from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.nearby import SolvedBase, solved_base
 from gridrl.powerflow.solve import Solved, States
@@ -54,28 +54,27 @@ def limited_base(
     """Factors around a base state solved with reactive limits, and what they hold for."""
     assert base.pins is not None
     grid, pins = model.grid, base.pins[0]
-    held = held_nodes(model, states, model.injection, base)
+    held = held_rows(model, states, model.injection, base, np.zeros(1, np.int64))
     holds = held.mode[0] == HOLDS
-    at = np.where(model.unit_at >= 0, model.pattern.node[np.maximum(model.unit_at, 0)], -1)
-    unit = np.flatnonzero(grid.controls_voltage & ~grid.is_reference & (at >= 0))
-    unit = unit[holds[at[unit]]]
-    first = _first_of_each(at[unit])
+    unit = np.flatnonzero(grid.controls_voltage & ~grid.is_reference & (model.unit_at >= 0))
+    at = np.searchsorted(held.row, model.unit_at[unit])
+    unit, at = unit[holds[at]], at[holds[at]]
     limit = np.where(pins > 0, held.q_high[0], held.q_low[0])
-    q = np.where(first & (pins[at[unit]] != 0), limit[at[unit]], 0.0)
+    q = np.where(_first_of_each(at) & (pins[at] != 0), limit[at], 0.0)
     free = np.flatnonzero(holds & (pins == 0))
     limited = np.flatnonzero(holds & (pins != 0))
     slack = 10 * tolerance
     v_held = held.v_held[0, limited]
     upper = pins[limited] > 0
     reactive = Reactive(
-        unit=unit, q=q, v_set=np.array(model.injection.v_set[0]), row=model.pattern.row[free],
+        unit=unit, q=q, v_set=np.array(model.injection.v_set[0]), row=held.row[free],
         q_low=held.q_low[0, free] - slack, q_high=held.q_high[0, free] + slack,
-        limited_row=model.pattern.row[limited],
+        limited_row=held.row[limited],
         v2_low=np.where(upper, 0.0, v_held - slack) ** 2,
         v2_high=np.where(upper, v_held + slack, np.inf) ** 2,
     )  # fmt: skip
     controls = np.array(grid.controls_voltage)
-    controls[unit[pins[at[unit]] != 0]] = False
+    controls[unit[pins[at] != 0]] = False
     around = build_model(
         replace(grid, controls_voltage=controls), model.topology, reactive.given(model.injection),
         np.flatnonzero(model.second_node >= 0), model.island_rule,

@@ -52,6 +52,14 @@ class Model:
     first_of: Ints  # [n_substation + 1]
     members: Ints  # [n_unit] units by substation
 
+    @cached_property
+    def live_ends(self) -> tuple[Ints, Ints]:
+        """[n_branch] as `branch_ends`, and -1 at rows that the base state leaves without supply."""
+        return tuple(  # type: ignore[return-value]
+            np.where((end >= 0) & self.alive[np.maximum(end, 0)], end, -1)
+            for end in self.branch_ends
+        )
+
     @property
     def n_node(self) -> int:
         return int(self.node_substation.size)
@@ -132,6 +140,13 @@ class Model:
     def held_rows(self) -> Ints:
         """Rows whose voltage some unit holds in the base state."""
         return np.flatnonzero(self.holder >= 0)
+
+    @cached_property
+    def held_places(self) -> tuple[Ints, Ints]:
+        """Rows that a voltage-controlling unit may sit on, on either busbar; their substations."""
+        rows = self.unit_row[self.controls]
+        rows = np.unique(rows[rows >= 0])
+        return rows, self.node_substation[self.pattern.node[rows]]
 
     @cached_property
     def own_start(self) -> Floats:

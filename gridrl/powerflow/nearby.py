@@ -54,7 +54,7 @@ def solved_base(model: Model, v: Complexes) -> SolvedBase:
     near = by_row(model, v)
     with announced("factor"):
         factors = factor_base(model.pattern_arrays, model.base_arrays, near[0])
-    return SolvedBase(model=model, v=near, factors=factors, ends=model.branch_ends)
+    return SolvedBase(model=model, v=near, factors=factors, ends=model.live_ends)
 
 
 def solve_nearby(

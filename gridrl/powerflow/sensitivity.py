@@ -1,13 +1,13 @@
 """DC sensitivities of a case: how flows answer to transfers, outages, splits and injections.
 
 With branch susceptances ``b``, incidence ``E`` (+1 at the from end) and the inverse ``X`` of the
-nodal matrix, ``A = diag(b) E X E' diag(b)`` and ``M = diag(b) - A``. A column of M over its diagonal
-is the line outage distribution factor with its sign turned, and a bus split is the signed sum of
-the columns of the ends that move: the case of rank one of Woodbury's identity. The power transfer
-distribution factors are ``diag(b) E X``. Exact for the DC power flow of `gridrl.powerflow.dc`.
+nodal matrix, ``A = diag(b) E X E' diag(b)`` and ``M = diag(b) - A``. A column of M over its
+diagonal is the line outage distribution factor with its sign turned, and a bus split is the signed
+sum of the columns of the ends that move: Woodbury's identity in rank one. ``diag(b) E X`` are the
+power transfer distribution factors. All exact for the DC power flow of `gridrl.powerflow.dc`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
@@ -17,9 +17,10 @@ from scipy.sparse.linalg import splu
 from gridrl.case import Case
 from gridrl.grid import Bools, Complexes, Floats, Ints
 from gridrl.jit import announced
-from gridrl.powerflow.kernels_screen import screen_base, screen_outages
+from gridrl.powerflow.kernels_screen import screen_base, screen_losses
 from gridrl.powerflow.solve import LANES
 
+COLUMNS = 48  # right sides solved at a time: they fit the cache
 WIDTH = len(LANES)  # kernels read branches in groups of this size
 
 
@@ -49,10 +50,9 @@ class Sensitivities:
     column_branch: Ints  # [m]
     closing: Floats  # [m] what an open branch adds to the pivot, 0 for closed ones
     across: Floats  # [m] p.u. flow that an open branch would carry without resistance of the grid
-    flow: Floats  # [n_case, width] p.u. base flows, then those after each loss of a unit
-    lost_unit: Ints  # [n_case] unit lost, -1 for the base
-    inv2: Floats  # [width] squared inverse ratings, 0 where unlimited
+    flow: Floats  # [width] p.u. active flows
     q2: Floats  # [width] p.u. squared reactive flow that loadings contain
+    inv2: Floats  # [width] squared inverse ratings, 0 where unlimited
     unit_p: Floats  # [n_unit] p.u. what each unit feeds in
     solve: object  # right sides [n_node, k] -> angles, dead and reference nodes 0
 
@@ -82,6 +82,16 @@ class Sensitivities:
         return np.asarray(-row / pivot)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Losses:
+    """States in which one unit or one branch is lost, without any action."""
+
+    unit: Ints  # [n_loss] unit lost, -1 for a branch
+    branch: Ints  # [n_loss] branch lost, -1 for a unit
+    flow: Floats  # [n_loss, width] p.u. active flows
+    q2: Floats  # [n_loss, width] p.u. squared reactive flows
+
+
 def sensitivities(
     case: Case,
     branches: Ints,
@@ -89,7 +99,6 @@ def sensitivities(
     s_from: Complexes | None = None,
     s_to: Complexes | None = None,
     unit_p: Floats | None = None,
-    lost_units: Ints | None = None,
 ) -> Sensitivities:
     """Columns of M for ``branches``, around the present state of a case.
 
@@ -102,8 +111,6 @@ def sensitivities(
         part; without, everything is DC.
     unit_p : [n_unit] p.u.
         What units feed in; scheduled by default.
-    lost_units
-        Units whose loss is screened too; the reference takes over.
     """
     grid = case.grid
     n_branch = grid.n_branch
@@ -126,34 +133,56 @@ def sensitivities(
     branches = np.unique(branches[usable[branches]])
     width = -(-n_branch // WIDTH) * WIDTH
     column, closing = np.zeros((branches.size, width)), np.zeros(branches.size)
-    for first in range(0, branches.size, 512):
-        _columns(grid.b_dc, f, t, live, solve, branches, slice(first, first + 512), column, closing)
+    for first in range(0, branches.size, COLUMNS):
+        _columns(
+            grid.b_dc, f, t, live, solve, branches, slice(first, first + COLUMNS), column, closing
+        )
     column_of = np.full(n_branch, -1, np.int64)
     column_of[branches] = np.arange(branches.size)
     unit_p = np.array(case.injection.p[0]) if unit_p is None else unit_p
     power = np.zeros(n_node)
     np.add.at(power, at[at >= 0], unit_p[at >= 0])
-    theta, flow = _base_flow(case, f, t, live, solve, power, reference, at)
+    theta, flow = _base_flow(case, f, t, live, solve, power, at)
+    q2 = np.zeros(n_branch)
     if s_from is not None and s_to is not None:
-        flow = np.where(live, (s_from.real - s_to.real) / 2.0, 0.0)
-        q2 = np.where(live, np.maximum(np.abs(s_from.imag), np.abs(s_to.imag)) ** 2, 0.0)
-    else:
-        q2 = np.zeros(n_branch)
-    lost_units = np.empty(0, np.int64) if lost_units is None else lost_units
-    found = Sensitivities(
+        flow, q2 = through(s_from, s_to)
+        flow, q2 = np.where(live, flow, 0.0), np.where(live, q2, 0.0)
+    return Sensitivities(
         case=case, node=node, live=live, column=column, column_of=column_of,
         column_branch=branches, closing=closing, across=_across(case, f, t, live, branches, theta),
-        flow=_padded(flow[None], width), lost_unit=np.concatenate([[-1], lost_units]),
-        inv2=_padded(_inverse_ratings(case)[None], width)[0],
-        q2=_padded(q2[None], width)[0], unit_p=unit_p, solve=solve,
+        flow=_padded(flow, width), q2=_padded(q2, width), unit_p=unit_p, solve=solve,
+        inv2=_padded(_inverse_ratings(case), width),
     )  # fmt: skip
-    if not lost_units.size:
-        return found
-    there = at[lost_units]
-    lost = found.transfer(np.maximum(there, 0)).T * np.where(
-        there >= 0, unit_p[lost_units], 0.0
-    )[:, None]
-    return replace(found, flow=_padded(np.concatenate([flow[None], flow - lost]), width))
+
+
+def through(s_from: Complexes, s_to: Complexes) -> tuple[Floats, Floats]:
+    """Active flow through the middle of branches, and the square of the larger reactive one."""
+    q = np.maximum(np.abs(s_from.imag), np.abs(s_to.imag))
+    return (s_from.real - s_to.real) / 2.0, q**2
+
+
+def dc_losses(found: Sensitivities, unit: Ints, branch: Ints) -> Losses:
+    """The flows after each loss by DC sensitivities; the reference takes over for a unit.
+
+    Branches must have a column. Where the loss of a branch cuts the grid, its flows are 0: such
+    losses are not screened.
+    """
+    there = found.node[2 * found.case.grid.n_branch + unit]
+    power = np.where(there >= 0, found.unit_p[unit], 0.0)
+    width = found.flow.size
+    by_unit = found.flow - _padded(found.transfer(np.maximum(there, 0)).T * power[:, None], width)
+    rows = found.column_of[branch]
+    pivot = found.column[rows, branch]
+    whole = np.abs(pivot) > 1e-7 * np.abs(found.case.grid.b_dc[branch])
+    share = np.where(whole, found.flow[branch] / np.where(whole, pivot, 1.0), 0.0)
+    by_branch = found.flow - found.column[rows] * share[:, None]
+    n = unit.size + branch.size
+    return Losses(
+        unit=np.concatenate([unit, np.full(branch.size, -1)]),
+        branch=np.concatenate([np.full(unit.size, -1), branch]),
+        flow=np.concatenate([by_unit, np.where(whole[:, None], by_branch, 0.0)]),
+        q2=np.repeat(found.q2[None], n, axis=0),
+    )  # fmt: skip
 
 
 def _columns(
@@ -188,21 +217,25 @@ def _solver(b: Floats, f: Ints, t: Ints, live: Bools, free: Bools) -> object:
                (np.concatenate([f, t, f, t]), np.concatenate([f, t, t, f])))  # fmt: skip
     matrix = scipy.sparse.coo_array(entries, shape=(n, n)).tocsr()
     inner = np.flatnonzero(free)
-    factor = splu(matrix[inner][:, inner].tocsc()) if inner.size else None
+    factor = None
+    if inner.size:  # the matrix is symmetric: its own ordering leaves a tenth of the fill
+        factor = splu(
+            matrix[inner][:, inner].tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.01,
+            options={"SymmetricMode": True},
+        )  # fmt: skip
 
     def solve(right: Floats) -> Floats:
         theta = np.zeros((n, right.shape[1]))
         if factor is not None:
-            theta[inner] = factor.solve(np.ascontiguousarray(right[: n][inner]))
+            theta[inner] = factor.solve(np.ascontiguousarray(right[:n][inner]))
         return theta
 
     return solve
 
 
 def _base_flow(
-    case: Case, f: Ints, t: Ints, live: Bools, solve: object, power: Floats, reference: Bools,
-    at: Ints,
-) -> tuple[Floats, Floats]:  # fmt: skip
+    case: Case, f: Ints, t: Ints, live: Bools, solve: object, power: Floats, at: Ints
+) -> tuple[Floats, Floats]:
     """DC angles [n_node] and flows [n_branch], references at their angles."""
     grid = case.grid
     held = np.zeros(power.size)
@@ -233,58 +266,62 @@ def _inverse_ratings(case: Case) -> Floats:
 
 
 def _padded(rows: Floats, width: int) -> Floats:
-    out = np.zeros((rows.shape[0], width))
-    out[:, : rows.shape[1]] = rows
+    out = np.zeros((*rows.shape[:-1], width))
+    out[..., : rows.shape[-1]] = rows
     return out
 
 
 def loading_after(found: Sensitivities, moves: Moves) -> Floats:
-    """[n] highest DC loading after each move, 1 is the rating; infinite where it cuts the grid."""
+    """[n] highest loading after each move, 1 is the rating; infinite where it cuts the grid."""
     out = np.empty(len(moves))
+    actions, grid = _arrays(found, moves)
+    moved = moved_power(found, moves, np.array([-1]))[0]
     with announced("screen"):
-        screen_base(LANES, *_arrays(found, moves), out)
+        screen_base(LANES, actions, grid, (found.flow, found.q2, moved), out)
     return out
 
 
-def loading_after_outages(
-    found: Sensitivities, moves: Moves, outages: Ints, order: Ints
+def loading_after_losses(
+    found: Sensitivities, moves: Moves, losses: Losses, order: Ints
 ) -> tuple[Floats, Ints]:
-    """DC loadings of the moves in ``order`` with every loss after them.
-
-    Parameters
-    ----------
-    outages
-        Branches, -1 for one that is not screened.
+    """Highest loadings of the moves in ``order`` with every loss.
 
     Returns
     -------
-    loading : [n_order, n_case + n_outage]
-        The move alone, then with the loss of each unit, then with each outage.
+    loading : [n_order, n_loss]
+        0 where the loss cuts the grid.
     cuts : [n_order]
-        Outages that cut off what is supplied.
+        Losses that cut off what is supplied, because of the move.
     """
-    rows = np.where(outages >= 0, found.column_of[np.maximum(outages, 0)], -1)
-    loading = np.empty((order.size, found.flow.shape[0] + outages.size))
+    rows = np.where(losses.branch >= 0, found.column_of[np.maximum(losses.branch, 0)], -1)
+    loading = np.empty((order.size, losses.unit.size))
     cuts = np.empty(order.size, np.int64)
-    with announced("screen-outages"):
-        screen_outages(LANES, *_arrays(found, moves), rows, order, loading, cuts)
+    actions, grid = _arrays(found, moves)
+    moved = moved_power(found, moves, losses.unit)
+    with announced("screen-losses"):
+        screen_losses(
+            LANES, actions, grid, (losses.flow, losses.q2, moved, rows), order, loading, cuts
+        )
     return loading, cuts
 
 
-def _arrays(found: Sensitivities, moves: Moves) -> tuple[object, ...]:
-    rows = found.column_of[moves.part_branch]
-    injection = found.unit_p
+def moved_power(found: Sensitivities, moves: Moves, lost: Ints) -> Floats:
+    """[n_loss, n] p.u. that each move interrupts besides branch flows, after the loss of a unit."""
     owner = np.repeat(np.arange(len(moves)), np.diff(moves.unit_of))
-    moved = np.zeros((found.flow.shape[0], len(moves)))
-    for case, lost in enumerate(found.lost_unit):
-        power = np.where(moves.moved_unit == lost, 0.0, injection[moves.moved_unit])
-        moved[case] = np.bincount(owner, power, len(moves))
     part_owner = np.repeat(np.arange(len(moves)), np.diff(moves.part_of))
-    sign = moves.part_sign
-    moved += np.bincount(part_owner, found.across[rows], len(moves))
-    extra = np.bincount(part_owner, found.closing[rows], len(moves))
-    return (
-        (moves.part_of, rows, sign, extra),
-        (found.column, found.column_branch, found.flow, found.inv2, found.q2,
-         np.array(found.case.grid.b_dc)), moved,
-    )  # fmt: skip
+    power, rows = found.unit_p[moves.moved_unit], found.column_of[moves.part_branch]
+    whole = np.bincount(owner, power, len(moves)).astype(np.float64)
+    whole += np.bincount(part_owner, found.across[rows], len(moves))
+    out = np.repeat(whole[None], lost.size, axis=0)
+    for row in np.flatnonzero(np.isin(lost, moves.moved_unit)):
+        mine = moves.moved_unit == lost[row]
+        out[row] -= np.bincount(owner[mine], power[mine], len(moves))
+    return out
+
+
+def _arrays(found: Sensitivities, moves: Moves) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    rows = found.column_of[moves.part_branch]
+    part_owner = np.repeat(np.arange(len(moves)), np.diff(moves.part_of))
+    extra = np.bincount(part_owner, found.closing[rows], len(moves)).astype(np.float64)
+    grid = (found.column, found.column_branch, found.inv2, np.array(found.case.grid.b_dc))
+    return (moves.part_of, rows, moves.part_sign, extra), grid

@@ -80,7 +80,8 @@ class Solved:
     status: NDArray[np.int8]  # [B] FlowStatus
     iterations: NDArray[np.int32]  # [B] -1 where diverged
     mismatch: Floats  # [B] p.u., the largest of each state
-    # [B, n_node] 1 (-1) where units stand at their upper (lower) reactive limit; None: not enforced
+    # [B, n_held] 1 (-1) where units stand at their upper (lower) reactive limit, by the rows of
+    # `Model.held_places`; None: not enforced
     pins: NDArray[np.int8] | None = None
 
 

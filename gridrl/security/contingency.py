@@ -135,10 +135,15 @@ def _entries(path: Path) -> list[tuple[str, str, list[str]]]:
         raise CaseError(f"Cannot read contingency file {path}: {missing.strerror}.") from None
     except UnicodeDecodeError:
         raise CaseError(f"{path.name} is not a text file in UTF-8.") from None
+    except ValueError as problem:  # a name that can be no file's
+        raise CaseError(f"Cannot read contingency file {path.name!r}: {problem}.") from None
     suffix = path.suffix.lower()
     if suffix == ".csv":
         rows = csv.reader(text.splitlines())
-        cells = [(number, [c.strip() for c in row]) for number, row in enumerate(rows, 1)]
+        try:
+            cells = [(number, [c.strip() for c in row]) for number, row in enumerate(rows, 1)]
+        except csv.Error as broken:
+            raise CaseError(f"{path.name}, line {rows.line_num}: {broken}.") from None
         return [
             (f"line {number}", row[0], [c for c in row[1:] if c])
             for number, row in cells

@@ -82,9 +82,9 @@ def _url(where: str | Path | None) -> sa.URL:
     text = str(where)
     if "://" not in text:
         path = Path(text).expanduser()
-        if path.is_dir():
-            raise StudyError(f"The store {path} is a folder. Name a file in it.")
         try:
+            if path.is_dir():
+                raise StudyError(f"The store {path} is a folder. Name a file in it.")
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise StudyError(f"The store {path} cannot be made: {problem.strerror}.") from None

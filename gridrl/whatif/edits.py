@@ -194,7 +194,7 @@ def _value(value: Any, name: str, parameter: _Parameter, at: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         unit = f" of {parameter.unit}" if parameter.unit else ""
         raise StudyError(f"{at}'{name}' must be a plain number{unit}, not {_shown(value)}.")
-    number = float(value) if abs(value) < 1e300 else math.inf
+    number = math.inf if abs(value) >= 1e300 else float(value)
     if not (math.isfinite(number) and parameter.low <= number <= parameter.high):
         span = _span(parameter)
         raise StudyError(f"{at}'{name}' is {number:.6g}; {span}{parameter.hint}".rstrip())

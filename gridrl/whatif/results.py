@@ -1,8 +1,9 @@
 """What a study found: one `VariantResult` for each variant, and the base state beside them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class VariantResult:
     variant: Variant
     case: Case  # with the edits made
     flow: FlowResult  # batch of one
-    n1: SecurityResult | None = None  # None where outages were not asked for, or nothing solves
+    n1: SecurityResult | None = None  # None where not asked for, or where there is no base for them
     advice: Advice | None = None  # what to do about it, where that was asked for
     seconds: float = 0.0
 
@@ -92,13 +93,24 @@ class StudyResult:
     def _by_name(self) -> dict[str, VariantResult]:
         return {result.name: result for result in self}
 
+    def against(self, name: str) -> "StudyResult":
+        """The same results compared with another variant than the base."""
+        base = self[name]
+        return replace(self, base=base, variants=tuple(r for r in self if r is not base))
+
+    @property
+    def shared(self) -> str:
+        """In words, what is changed in the base and so in every variant; empty if nothing is."""
+        base = self._by_name.get(BASE)
+        return str(base.variant) if base is not None and base.variant.edits else ""
+
     def comparison(self) -> list[dict[str, Any]]:
         """One row per variant, the base first; see `gridrl.whatif.tables.comparison_rows`."""
         from gridrl.whatif.tables import comparison_rows
 
         return comparison_rows(self)
 
-    def report(self, path: str) -> None:
+    def report(self, path: str | Path) -> None:
         """Write one self-contained HTML file; see `gridrl.whatif.report.write_report`."""
         from gridrl.whatif.report import write_report
 

@@ -1,16 +1,142 @@
-"""From switching actions to the DC screen: which branch ends leave a node together.
+"""The DC screen of switching actions: which branch ends leave a node together, and what follows.
 
 A configuration of a substation that is one node takes the group of ends on one of its busbars off
 the other. Everything else (a substation split already, a transformer of three windings, a reference
 on both busbars) is no case of rank one and is left to the AC power flow.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from gridrl.actions import CLOSE, CONFIGURE, Actions, connected
 from gridrl.case import Case
-from gridrl.grid import Bools, Ints
-from gridrl.powerflow.sensitivity import Moves
+from gridrl.grid import Bools, Floats, Ints, Topology
+from gridrl.powerflow.engine import Engine, prepare
+from gridrl.powerflow.options import FlowOptions
+from gridrl.powerflow.sensitivity import (
+    Losses,
+    Moves,
+    Sensitivities,
+    dc_losses,
+    loading_after,
+    loading_after_losses,
+    sensitivities,
+    through,
+)
+from gridrl.security.contingency import Contingencies
+from gridrl.security.topologies import TopologySecurity
+
+SCREEN_WORK = 3e9  # branch loadings in the screen of outages: some seconds
+DOUBT = 0.02  # loading that the screen may be off
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Screened:
+    """What the DC screen says of every action."""
+
+    value: Floats  # [n_action] worst loading; NaN where the screen does not cover the action
+    over: Floats  # [n_action] overloads summed over the losses
+    doubtful: Bools  # [n_action] whether it seems to overload or to weaken the intact grid
+    worst: Ints  # [n_action, k] contingencies with the highest loadings, -1: none
+
+    def ranking(self) -> Ints:
+        """Actions, best first; those that the screen does not cover come first, to be solved."""
+        value = np.where(np.isnan(self.value), -1.0, self.value)
+        return np.lexsort((value, self.over, np.round(value * 200.0), self.doubtful))
+
+
+def screen(
+    case: Case, actions: Actions, contingencies: Contingencies, options: FlowOptions, keep: int,
+    standing: TopologySecurity,
+) -> tuple[Screened, int]:  # fmt: skip
+    """The DC screen of all actions, and how many it covered.
+
+    Flows before an action are those of AC power flows, intact and after every loss, wherever these
+    have a solution; only what the action changes is DC. ``standing`` is the case itself, solved
+    with all contingencies: where there are too many, the worst of them are screened.
+    """
+    moves, covered = moves_of(case, actions)
+    engine = prepare(case, options=options)
+    base = engine.flow()
+    solved = bool(base.solved()[0])
+    unit, branch, which = _lost(case, contingencies)
+    afford = max(8, int(SCREEN_WORK / max(1, len(moves) * case.grid.n_branch)))
+    if which.size > afford:
+        loading = np.nan_to_num(standing.pair_loading[which], nan=-1.0)
+        kept = np.sort(np.argsort(-loading, kind="stable")[:afford])
+        unit, branch, which = unit[kept], branch[kept], which[kept]
+    found = sensitivities(
+        case, np.concatenate([moves.part_branch, branch[branch >= 0]]),
+        s_from=base.s_from[0] if solved else None, s_to=base.s_to[0] if solved else None,
+        unit_p=base.unit_power().real if solved else None,
+    )  # fmt: skip
+    fits = (branch < 0) | (found.column_of[np.maximum(branch, 0)] >= 0)
+    unit, branch, which = unit[fits], branch[fits], which[fits]
+    losses = dc_losses(found, unit[branch < 0], branch[branch >= 0])
+    alone = loading_after(found, moves)
+    order = np.flatnonzero(np.isfinite(alone))
+    alone = alone[order]
+    if solved:
+        losses, kept = _anchored(engine, found, losses)
+        which = which[kept]
+    loading, cuts = loading_after_losses(found, moves, losses, order)
+    n = len(actions)
+    screened = Screened(
+        value=np.full(n, np.nan), over=np.zeros(n), doubtful=np.zeros(n, np.bool_),
+        worst=np.full((n, keep), -1, np.int64),
+    )  # fmt: skip
+    screened.value[covered] = np.inf
+    at = covered[order]
+    screened.value[at] = np.maximum(alone, loading.max(axis=1, initial=0.0))
+    screened.over[at] = np.maximum(loading - 1.0, 0.0).sum(axis=1)
+    highest = np.sqrt(((found.flow**2 + found.q2) * found.inv2).max())
+    screened.doubtful[at] = (cuts > 0) | (alone > max(1.0, highest) + DOUBT)
+    most = min(keep, which.size)
+    if most:
+        top = np.argpartition(-loading, most - 1, axis=1)[:, :most]
+        screened.worst[at[:, None], np.arange(most)[None, :]] = which[top]
+    return screened, covered.size
+
+
+def _lost(case: Case, contingencies: Contingencies) -> tuple[Ints, Ints, Ints]:
+    """Unit and branch (-1: none) of each contingency that loses just one, units first."""
+    b_of, branch, u_of, unit = contingencies.members(case.grid)
+    n_branch, n_unit = np.diff(b_of), np.diff(u_of)
+    by_unit = np.flatnonzero((n_unit == 1) & (n_branch == 0))
+    by_branch = np.flatnonzero((n_branch == 1) & (n_unit == 0))
+    none = np.full(by_unit.size + by_branch.size, -1, np.int64)
+    lost_unit, lost_branch = none.copy(), none
+    lost_unit[: by_unit.size] = unit[u_of[by_unit]]
+    lost_branch[by_unit.size :] = branch[b_of[by_branch]]
+    return lost_unit, lost_branch, np.concatenate([by_unit, by_branch])
+
+
+def _some(losses: Losses, kept: Ints) -> Losses:
+    return Losses(
+        unit=losses.unit[kept], branch=losses.branch[kept], flow=losses.flow[kept],
+        q2=losses.q2[kept],
+    )  # fmt: skip
+
+
+def _anchored(engine: Engine, found: Sensitivities, losses: Losses) -> tuple[Losses, Ints]:
+    """The losses that have an AC power flow and cut nothing off, with its flows; and which."""
+    case, n = engine.case, losses.unit.size
+    busbar = np.repeat(case.topology.busbar, n, axis=0)
+    closed = np.repeat(case.topology.closed, n, axis=0)
+    by_unit, by_branch = np.flatnonzero(losses.unit >= 0), np.flatnonzero(losses.branch >= 0)
+    busbar[by_unit, 2 * case.grid.n_branch + losses.unit[by_unit]] = 0
+    closed[by_branch, losses.branch[by_branch]] = False
+    result = engine.flow(Topology(busbar=busbar, closed=closed))
+    lost = losses.branch[by_branch]
+    pivot = found.column[found.column_of[lost], lost]
+    keep = result.solved()
+    keep[by_branch] &= np.abs(pivot) > 1e-7 * np.abs(case.grid.b_dc[lost])
+    kept = np.flatnonzero(keep)
+    out = _some(losses, kept)
+    p, q2 = through(result.s_from[kept], result.s_to[kept])
+    out.flow[:, : p.shape[1]], out.q2[:, : p.shape[1]] = np.nan_to_num(p), np.nan_to_num(q2)
+    return out, kept
 
 
 def moves_of(case: Case, actions: Actions) -> tuple[Moves, Ints]:
@@ -20,39 +146,41 @@ def moves_of(case: Case, actions: Actions) -> tuple[Moves, Ints]:
     at = connected(case)
     split_now = np.zeros(grid.n_substation, np.bool_)
     split_now[grid.terminal_substation[case.topology.busbar[0] == 2]] = True
-    parts: list[Ints] = []
-    units: list[Ints] = []
-    covered: list[int] = []
-    signs: list[Ints] = []
-    here_of: dict[int, Ints] = {}
-    for k in range(len(actions)):
-        if actions.kind[k] != CONFIGURE:
-            branch = np.flatnonzero(grid.branch_element == actions.element[k])
-            if branch.size != 1 or not _screened(case, int(branch[0]), actions.kind[k] == CLOSE):
-                continue
-            group = branch
-        else:
-            s = int(actions.substation[k])
-            if split_now[s]:
-                continue
-            if s not in here_of:
-                here_of[s] = np.flatnonzero((grid.terminal_substation == s) & at)
-            found = _group(case, here_of[s], actions.on_busbar2(k))
-            if found is None:
-                continue
-            group = found
-        ends = group[group < 2 * n]
-        covered.append(k)
-        parts.append(ends % n)
-        signs.append(np.where(ends < n, 1, -1))
-        units.append(group[group >= 2 * n] - 2 * n)
-    part_of, part_branch = _stacked(parts)
-    unit_of, moved_unit = _stacked(units)
+    groups: list[Ints] = []
+    covered: list[Ints] = []
+    for k in np.flatnonzero(actions.kind != CONFIGURE):
+        branch = np.flatnonzero(grid.branch_element == actions.element[k])
+        if branch.size == 1 and _screened(case, int(branch[0]), actions.kind[k] == CLOSE):
+            groups.append(branch)
+            covered.append(np.array([k]))
+    configured = np.flatnonzero((actions.kind == CONFIGURE) & (np.diff(actions.moved_of) > 0))
+    for s in np.unique(actions.substation[configured]):
+        if split_now[s]:
+            continue
+        here = np.flatnonzero((grid.terminal_substation == s) & at)
+        which = configured[actions.substation[configured] == s]
+        on2 = np.zeros((which.size, here.size), np.bool_)
+        first, last = actions.moved_of[which], actions.moved_of[which + 1]
+        row = np.repeat(np.arange(which.size), last - first)
+        moved = np.concatenate([actions.moved[a:b] for a, b in zip(first, last, strict=True)])
+        on2[row, np.searchsorted(here, moved)] = True
+        leaving, fits = _leaving(case, here, on2)
+        groups += [here[mask] for mask in leaving[fits]]
+        covered.append(which[fits])
+    of, terminal = _stacked(groups)
+    is_end = terminal < 2 * n
+    ends, units = terminal[is_end], terminal[~is_end] - 2 * n
+    owner = np.repeat(np.arange(len(groups)), np.diff(of))
     moves = Moves(
-        part_of=part_of, part_branch=part_branch, part_sign=_stacked(signs)[1].astype(np.float64),
-        unit_of=unit_of, moved_unit=moved_unit,
+        part_of=_counted(owner[is_end], len(groups)), part_branch=ends % n,
+        part_sign=np.where(ends < n, 1.0, -1.0),
+        unit_of=_counted(owner[~is_end], len(groups)), moved_unit=units,
     )  # fmt: skip
-    return moves, np.array(covered, np.int64)
+    return moves, _stacked(covered)[1]
+
+
+def _counted(owner: Ints, n: int) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n))]).astype(np.int64)
 
 
 def _screened(case: Case, branch: int, closing: bool) -> bool:
@@ -62,20 +190,18 @@ def _screened(case: Case, branch: int, closing: bool) -> bool:
     return not closing or bool(busbar[branch] > 0 and busbar[n + branch] > 0)
 
 
-def _group(case: Case, here: Ints, on2: Ints) -> Ints | None:
-    """The terminals that leave the node: those without the reference, else the fewer branches."""
+def _leaving(case: Case, here: Ints, on2: Bools) -> tuple[Bools, Bools]:
+    """[n, terminals] which leave the node: those without the reference, else the fewer branches.
+
+    And [n] whether one of the two groups has no reference.
+    """
     grid = case.grid
     n = 2 * grid.n_branch
-    is_on2: Bools = np.isin(here, on2, assume_unique=True)
-    unit = np.maximum(here - n, 0)
-    reference = (here >= n) & grid.is_reference[unit]
-    first, second = reference[~is_on2].any(), reference[is_on2].any()
-    if first and second:
-        return None
-    if not first and not second:
-        branches = here < n
-        second = 2 * (branches & is_on2).sum() > branches.sum()
-    return here[~is_on2] if second else here[is_on2]
+    reference = (here >= n) & grid.is_reference[np.maximum(here - n, 0)]
+    first, second = (reference & ~on2).any(axis=1), (reference & on2).any(axis=1)
+    many = 2 * ((here < n) & on2).sum(axis=1) > (here < n).sum()
+    other = second | (~first & many)
+    return np.asarray(np.where(other[:, None], ~on2, on2)), np.asarray(~(first & second))
 
 
 def _stacked(parts: list[Ints]) -> tuple[Ints, Ints]:

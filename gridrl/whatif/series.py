@@ -52,7 +52,10 @@ def read_series(
     ElementError
         A column names an element that the case does not have.
     """
-    lines = list(csv.reader(_text(path).splitlines()))
+    try:
+        lines = list(csv.reader(_text(path).splitlines()))
+    except csv.Error as broken:
+        raise StudyError(f"{path.name} is not a CSV file: {broken}.") from None
     if len(lines) < 2:
         raise StudyError(f"{path.name} holds no time step. Give a header and one line per step.")
     head = [cell.strip() for cell in lines[0]]
@@ -80,9 +83,11 @@ def _text(path: Path) -> str:
             raise StudyError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB.")
         return path.read_text(encoding="utf-8-sig")
     except OSError as problem:
-        raise StudyError(f"Cannot read time series {path}: {problem.strerror}.") from None
+        raise StudyError(f"Cannot read time series {path.name}: {problem.strerror}.") from None
     except UnicodeDecodeError:
         raise StudyError(f"{path.name} is not a text file in UTF-8.") from None
+    except ValueError as problem:  # a name that can be no file's
+        raise StudyError(f"Cannot read time series {path.name!r}: {problem}.") from None
 
 
 def _column(path: Path, text: str, case: Case) -> _Column:

@@ -95,7 +95,7 @@ class Store:
             )  # fmt: skip
             assert made.inserted_primary_key is not None
             number = int(made.inserted_primary_key[0])
-            everything = (Variant(name=BASE), *study.variants)
+            everything = (study.base, *study.variants)
             connection.execute(
                 variant_table.insert(),
                 [
@@ -152,7 +152,7 @@ class Store:
         """
         study = study or self.study(number)
         done = self._finished(number)
-        base = self._result(number, study, Variant(name=BASE)) if BASE in done else None
+        base = self._result(number, study, study.base) if BASE in done else None
         for result in study.solve(progress, skip=tuple(done)):
             base = base or result
             self.add(number, result, base)
@@ -166,7 +166,7 @@ class Store:
         """
         study = self.study(number)
         done = self._finished(number)
-        missing = [v.name for v in (Variant(name=BASE), *study.variants) if v.name not in done]
+        missing = [v.name for v in (study.base, *study.variants) if v.name not in done]
         rows = [
             reproduction_row(self._result(number, study, result.variant), result)
             for result in study.solve(progress, skip=missing)
@@ -274,7 +274,7 @@ class Store:
             )
         found = [self._result(number, study, v) for v in study.variants if v.name in done]
         return StudyResult(
-            name=study.name, base=self._result(number, study, Variant(name=BASE)),
+            name=study.name, base=self._result(number, study, study.base),
             variants=tuple(found), settings=study.settings.to_dict(),
         )  # fmt: skip
 

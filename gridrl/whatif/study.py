@@ -15,7 +15,7 @@ from typing import Any
 from gridrl.case import Case
 from gridrl.errors import StudyError
 from gridrl.powerflow.options import FlowOptions
-from gridrl.security.contingency import Contingencies, contingencies_of, n_minus_1
+from gridrl.security.contingency import Contingencies, contingencies_of
 from gridrl.security.result import SecurityOptions
 from gridrl.security.sweep import security
 from gridrl.whatif.edits import Edit, apply_edits, parse_edit
@@ -45,9 +45,21 @@ class StudySettings:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "StudySettings":
-        """The settings that `to_dict` wrote."""
-        outages = tuple((name, tuple(elements)) for name, elements in stored["outages"])
-        return cls(**{**stored, "flow": FlowOptions(**stored["flow"]), "outages": outages})
+        """The settings that `to_dict` wrote.
+
+        Raises
+        ------
+        StudyError
+            Another version of gridrl wrote settings that this one does not have.
+        """
+        try:
+            outages = tuple((name, tuple(elements)) for name, elements in stored["outages"])
+            return cls(**{**stored, "flow": FlowOptions(**stored["flow"]), "outages": outages})
+        except (KeyError, TypeError, ValueError) as problem:
+            raise StudyError(
+                f"The stored settings cannot be read by this version of gridrl ({problem}). Make "
+                "the study again from its source."
+            ) from None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,6 +129,11 @@ class Study:
         """The case with the edits that all variants share."""
         return apply_edits(self.case, self.base_edits)
 
+    @property
+    def base(self) -> Variant:
+        """The base as a variant: what is changed in it is changed in all others, too."""
+        return Variant(name=BASE, edits=self.base_edits)
+
     def case_of(self, variant: Variant) -> Case:
         """The case that a variant means.
 
@@ -125,6 +142,8 @@ class Study:
         ElementError, StudyError
             An edit fits no element, makes no sense or contradicts another.
         """
+        if variant.name == BASE:
+            return self.base_case
         return apply_edits(self.base_case, variant.edits)
 
     def check(self) -> None:
@@ -153,10 +172,10 @@ class Study:
         """
         self.check()
         left = set(skip)
-        todo = [v for v in (Variant(name=BASE), *self.variants) if v.name not in left]
+        todo = [v for v in (self.base, *self.variants) if v.name not in left]
         for begin in range(0, len(todo), CHUNK):
             part = todo[begin : begin + CHUNK]
-            cases = [self.case_of(v) if v.name != BASE else self.base_case for v in part]
+            cases = [self.case_of(v) for v in part]
             series = all(v.family == part[0].family != "" for v in part)
             said = _Progress(progress, begin, len(todo))
             said.say(0, 0.0, f"{len(part)} power flows")
@@ -179,8 +198,13 @@ class Study:
             result.case, contingencies=outages, options=options,
             progress=lambda done, total: say(0.9 * done / max(total, 1), f"{result.name}: N-1"),
         )  # fmt: skip
+        if not n1.base.solved()[0]:
+            # Solved beside its siblings, but not from scratch (seen with reactive limits): what
+            # the sweep says of its outages would be about nothing.
+            say(1.0, result.name)
+            return result
         # The sweep names nodes after its own base solution: keep both from one engine.
-        result = replace(result, n1=n1, flow=n1.base if n1.base.solved()[0] else result.flow)
+        result = replace(result, n1=n1, flow=n1.base)
         advice = self._advice(result, outages, say)
         say(1.0, result.name)
         spent = result.seconds + time.perf_counter() - began
@@ -203,18 +227,17 @@ class Study:
         """What the remedial search recommends, where something is violated."""
         from gridrl.whatif.tables import needs_action
 
-        recommend = remedial_search()
-        if not self.settings.recommend or recommend is None or not needs_action(result):
+        remedial = remedial_search()
+        if not self.settings.recommend or remedial is None or not needs_action(result):
             return None
         say(0.9, f"{result.name}: remedial actions")
-        found: dict[str, Any] = recommend(result.case, contingencies=outages).to_dict()
+        found: dict[str, Any] = remedial.recommend(
+            result.case,
+            options=remedial.RemedialOptions(flow=self.settings.flow),
+            contingencies=outages,
+            progress=lambda what: say(0.9, f"{result.name}: {what}"),
+        ).to_dict()
         return found
-
-    def n_outages(self) -> int:
-        """Outages of the base state that will be solved."""
-        if not self.settings.n1:
-            return 0
-        return len(self.settings.outages or n_minus_1(self.base_case))
 
     @classmethod
     def read(cls, path: str | Path) -> "Study":
@@ -224,15 +247,14 @@ class Study:
         return read_study(path)
 
 
-def remedial_search() -> Callable[..., Any] | None:
-    """The search for remedial actions, where this installation has one."""
+def remedial_search() -> Any:
+    """The module that searches for remedial actions, None where this installation has none."""
     try:
-        found: Callable[..., Any] = import_module(_REMEDIAL).recommend
+        return import_module(_REMEDIAL)
     except ModuleNotFoundError as missing:
         if missing.name != _REMEDIAL:
             raise
         return None
-    return found
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,9 @@ def read_study(path: str | Path) -> Study:
 
 
 def _text(path: Path) -> str:
-    if path.is_dir():
-        raise StudyError(f"{path} is a folder. Name a study file (.toml).")
     try:
+        if path.is_dir():
+            raise StudyError(f"{path} is a folder. Name a study file (.toml).")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise StudyError(
@@ -139,6 +139,8 @@ class _Reader:
             return load(beside if beside.is_file() else name)
         except CaseError as problem:
             raise CaseError(f"{self._at(key='case')}: {problem}") from None
+        except OSError as problem:
+            raise CaseError(f"{self._at(key='case')}: {problem.strerror}.") from None
 
     def _edits(self, items: Sequence[Any], table: str, index: int, key: str) -> tuple[Edit, ...]:
         edits = []

@@ -25,9 +25,11 @@ def variant_row(base: VariantResult, result: VariantResult) -> Row:
     voltage_violations, load_mw, generation_mw, losses_mw, lost_load_mw``, then of the outages
     ``n1_outages, n1_insecure, n1_unsolved, n1_worst_loading_percent, n1_worst_branch,
     n1_worst_outage``, then ``busbars_changed, elements_switched, topology_depth, seconds``. Numbers
-    are NaN where there is no solution, None where no outages were solved.
+    are NaN, and counts None, where there is no solution; None where no outages were solved.
     """
     now = summary(result.case, result.flow)
+    if not result.solved:
+        now |= {"overloads": None, "voltage_violations": None}
     change = topology_change(base.case, result.case)
     state = (
         *("worst_loading_percent", "worst_branch", "overloads", "v_min_pu", "v_min_bus"),

@@ -10,7 +10,12 @@ from gridrl.actions import CLOSE, apply_actions, unitary_actions
 from gridrl.case import Case
 from gridrl.grid import Floats, Topology
 from gridrl.powerflow.dc import dc_flow
-from gridrl.powerflow.sensitivity import loading_after, loading_after_outages, sensitivities
+from gridrl.powerflow.sensitivity import (
+    dc_losses,
+    loading_after,
+    loading_after_losses,
+    sensitivities,
+)
 from gridrl.whatif.screening import moves_of
 
 # Seen: 2e-14 on case300.
@@ -41,19 +46,22 @@ def screened(request):
     case = replace(case, grid=replace(grid, shift_dc=shift, i_max_from=limit))
     branch = np.bincount(grid.branch_element, minlength=grid.n_element) == 1
     cut = loading_after_opening(case)
-    element = int(grid.branch_element[np.flatnonzero(np.isfinite(cut) & branch[grid.branch_element])[2]])
+    element = int(
+        grid.branch_element[np.flatnonzero(np.isfinite(cut) & branch[grid.branch_element])[2]]
+    )
     case = gridrl.open_elements(case, [f"{grid.element_kind[element]}:{grid.element_id[element]}"])
     actions = unitary_actions(case, closable=[element], most=64)
     moves, covered = moves_of(case, actions)
     gens = np.flatnonzero(np.array([k == "gen" for k in grid.unit_kind]))[:3]
-    found = sensitivities(case, np.arange(grid.n_branch), lost_units=gens)
-    return case, actions, moves, covered, found, rng
+    found = sensitivities(case, np.arange(grid.n_branch))
+    losses = dc_losses(found, gens, np.flatnonzero(found.live))
+    return case, actions, moves, covered, (found, losses), rng
 
 
 def loading_after_opening(case):
     """[n_branch] infinite where opening the branch cuts the grid."""
     actions = unitary_actions(case, substations=())
-    moves, covered = moves_of(case, actions)
+    moves, _ = moves_of(case, actions)
     out = np.full(case.grid.n_branch, np.inf)
     found = sensitivities(case, np.arange(case.grid.n_branch))
     out[moves.part_branch] = loading_after(found, moves)
@@ -61,7 +69,7 @@ def loading_after_opening(case):
 
 
 def test_every_action_agrees_with_a_new_dc_flow(screened):
-    case, actions, moves, covered, found, rng = screened
+    case, actions, moves, covered, (found, _), rng = screened
     got = loading_after(found, moves)
     some = rng.permutation(len(moves))[:150]
     some = np.union1d(some, np.flatnonzero(actions.kind[covered] == CLOSE))
@@ -73,24 +81,23 @@ def test_every_action_agrees_with_a_new_dc_flow(screened):
 
 
 def test_every_loss_after_an_action_agrees_with_a_new_dc_flow(screened):
-    case, actions, moves, covered, found, rng = screened
+    case, actions, moves, covered, (found, losses), rng = screened
     order = rng.permutation(np.flatnonzero(np.isfinite(loading_after(found, moves))))[:12]
-    outages = np.arange(case.grid.n_branch)
-    loading, _ = loading_after_outages(found, moves, outages, order)
+    loading, _ = loading_after_losses(found, moves, losses, order)
     checked = 0
     for row, k in enumerate(order):
         after = apply_actions(case, actions, [(int(covered[k]),)])
-        for column, unit in enumerate(found.lost_unit):
-            want = brute_force(case, after, int(unit))[0]
-            np.testing.assert_allclose(loading[row, column], want, rtol=RTOL)
-        for outage in rng.permutation(outages)[:15]:
+        some = rng.permutation(losses.unit.size)[:15]
+        for column in np.union1d(some, np.flatnonzero(losses.unit >= 0)):
+            unit, outage = int(losses.unit[column]), int(losses.branch[column])
             closed = after.closed.copy()
-            closed[0, outage] = False
-            if not after.closed[0, outage] or cuts_off(case, replace(after, closed=closed), after):
+            if outage >= 0:
+                closed[0, outage] = False
+            lost = replace(after, closed=closed)
+            if outage >= 0 and cuts_off(case, lost, after):
                 continue
-            want = brute_force(case, replace(after, closed=closed))[0]
-            got = loading[row, found.lost_unit.size + outage]
-            np.testing.assert_allclose(got, want, rtol=RTOL)
+            want = brute_force(case, lost, unit)[0]
+            np.testing.assert_allclose(loading[row, column], want, rtol=RTOL)
             checked += 1
     assert checked > 50
 
@@ -106,7 +113,8 @@ def test_outages_that_cut_the_grid_after_an_action_are_counted(case14):
     moves, _ = moves_of(case14, actions)
     found = sensitivities(case14, np.arange(case14.grid.n_branch))
     first = np.flatnonzero(moves.part_branch == 0)
-    _, cuts = loading_after_outages(found, moves, np.arange(case14.grid.n_branch), first)
+    every = dc_losses(found, np.empty(0, np.int64), np.arange(case14.grid.n_branch))
+    _, cuts = loading_after_losses(found, moves, every, first)
     assert cuts[0] == 1
 
 

@@ -131,6 +131,14 @@ def test_closing_undoes_opening_and_merging_undoes_splitting() -> None:
     assert edited(opened, {"close": "line:1"}).topology.closed.all()
 
 
+def test_a_split_says_where_everything_is(case14: Case) -> None:
+    once = edited(case14, {"split": "4", "busbar2": ["line:1", "load:3"]})
+    again = edited(once, {"split": "4", "busbar2": ["line:4"]})
+    np.testing.assert_array_equal(
+        again.topology.busbar, edited(case14, {"split": "4", "busbar2": ["line:4"]}).topology.busbar
+    )
+
+
 def test_closing_a_line_closes_its_open_ends() -> None:
     net = storage_ring()
     pp.create_switch(net, 2, 2, et="l", closed=False)

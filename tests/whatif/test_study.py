@@ -58,6 +58,21 @@ def test_a_variant_in_the_batch_is_what_it_is_alone(study: Study, result: Any, n
     np.testing.assert_array_equal(found.n1.overloads, secured.overloads)
 
 
+@pytest.mark.parametrize("name", EDITS)
+def test_the_batch_alone_is_right_without_outages(study: Study, result: Any, name: str) -> None:
+    bare = replace(study, settings=replace(QUIET, n1=False)).run()[name]
+    assert bare.n1 is None
+    n = study.case.grid.n_substation
+    np.testing.assert_allclose(bare.flow.v[0, :n], result[name].flow.v[0, :n], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(bare.flow.loading(), result[name].flow.loading(), atol=1e-7)
+
+
+def test_a_branch_below_its_rating_is_no_violation(result: Any) -> None:
+    loading = 100 * result["rating"].flow.loading()
+    assert 90 < loading[28] < 100  # 56 % of a rating cut to 60 %
+    assert [row["kind"] for row in violation_rows(result["rating"])] == ["voltage"]
+
+
 def test_numbers_are_those_of_pandapower(result: Any) -> None:
     net = pandapower.networks.case39()
     net.line.loc[26, "in_service"] = False
@@ -244,6 +259,7 @@ def test_a_time_series_is_a_family_of_variants(tmp_path: Path, case39: Case) -> 
         ("time,scale_load\n1,2\n2\n", "line 3: 1 cells, but the header has 2"),
         ("time,scale_load\n1,-2\n", "line 2: 'scale_load' is -2; give 0 to 10"),
         ("time,load:3.p_mw,load:3.p_mw\n1,2,3\n", "line 2: two columns set load:3.p_mw"),
+        ("time,scale_load\n1," + "9" * 200_000, "day.csv is not a CSV file: field larger than"),
     ),
 )
 def test_a_bad_time_series_is_refused_with_its_place(
@@ -258,3 +274,88 @@ def test_a_bad_time_series_is_refused_with_its_place(
         read_series(path, case39, "day")
     assert words in str(caught.value)
     assert str(caught.value).startswith("day.csv")
+
+
+def test_what_is_changed_in_the_base_is_said_once(case14: Case) -> None:
+    edits = (parse_edit({"scale_load": 1.1}),)
+    result = Study(case=case14, settings=QUIET, base_edits=edits).adding("a").run()
+    assert [row["edits"] for row in result.comparison()] == ["scale load by 1.1", "nothing changed"]
+    load = [row["load_mw"] for row in result.comparison()]
+    assert load == pytest.approx([1.1 * 259.0] * 2)
+
+
+def test_two_variants_are_compared_with_each_other(result: Any) -> None:
+    other = result.against("line")
+    assert {r.name for r in other} == {r.name for r in result}
+    row = change_rows(other.base, other["split"], "branches")[27]
+    before = change_rows(result.base, result["line"], "branches")[27]
+    assert row["p_from_mw_before"] == before["p_from_mw_after"]
+    depth = {row["variant"]: row["topology_depth"] for row in other.comparison()}
+    assert (depth["line"], depth[BASE], depth["split"]) == (0, 1, 2)
+
+
+# --- whatever is asked ------------------------------------------------------------------------
+VERBS = ("open", "close", "outage", "split", "merge", "scale_load", "redispatch", "tap", "rating")
+
+
+def random_edit(case: Case, rng: np.random.Generator) -> dict[str, Any]:
+    """An edit that may or may not make sense on this case."""
+    grid = case.grid
+
+    def element() -> str:
+        e = int(rng.integers(grid.n_element))
+        return f"{grid.element_kind[e]}:{grid.element_id[e]}"
+
+    verb = str(rng.choice(VERBS))
+    if verb == "scale_load":
+        return {verb: float(rng.uniform(0, 3))}
+    if verb in ("split", "merge"):
+        bus = int(rng.integers(grid.n_bus))
+        out: dict[str, Any] = {verb: grid.bus_id[bus]}
+        if verb == "split":
+            at = grid.terminal_substation == grid.bus_substation[bus]
+            owner = np.concatenate([grid.branch_element, grid.branch_element, grid.unit_element])
+            names = [f"{grid.element_kind[e]}:{grid.element_id[e]}" for e in owner[at]]
+            out["busbar2"] = [name for name in names if rng.random() < 0.5] or ["line:0"]
+        return out
+    extra = {
+        "redispatch": {"p_mw": float(rng.uniform(-50, 200))},
+        "tap": {"ratio_percent": float(rng.uniform(-10, 10))},
+        "rating": {"percent": float(rng.uniform(50, 150))},
+    }
+    return {verb: element()} | extra.get(verb, {})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_edited_ends_in_rows_that_are_right_alone(seed: int) -> None:
+    from gridrl.errors import GridrlError
+    from gridrl.whatif import apply_edits
+    from gridrl.whatif.report import render
+
+    rng = np.random.default_rng(seed)
+    source = ("case14", "case39", "example_multivoltage", "tests/cases/features.raw",
+              "tests/cases/features.m", "case9")[seed]  # fmt: skip
+    case = gridrl.load(source)
+    study, said = Study(case=case, settings=QUIET), [""]
+    for k in range(12):
+        edits = []
+        for _ in range(int(rng.integers(1, 5))):
+            edit = parse_edit(random_edit(case, rng))
+            try:
+                apply_edits(case, [*edits, edit])
+            except GridrlError as refused:
+                said.append(str(refused))
+            else:
+                edits.append(edit)
+        study = study.adding(f"v{k}", *edits)
+    assert not any("\n" in text for text in said)
+    result = study.run()
+    statuses = {found.status for found in result}
+    assert statuses <= {"ok", "islanded", "diverged", "blackout"}
+    assert "ok" in statuses
+    for found in result:
+        if found.solved:
+            alone = gridrl.flow(found.case)
+            # Stubborn states stop at 1e-8 p.u. of power; weak grids turn that into more voltage.
+            np.testing.assert_allclose(found.flow.v, alone.v, rtol=0, atol=1e-6)
+    assert len(render(result)) > 10_000

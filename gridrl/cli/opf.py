@@ -1,0 +1,138 @@
+"""``gridrl opf``: the cheapest dispatch of one state within all limits."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gridrl.cli.common import (
+    CaseArgument,
+    JsonOption,
+    OpenOption,
+    ScaleOption,
+    check_writeable,
+    console,
+    new_table,
+    number,
+    print_json,
+    read_case,
+)
+from gridrl.cli.flow import label
+from gridrl.rows import require_pyarrow, write_rows
+
+
+def opf(
+    case: CaseArgument,
+    *,
+    opened: OpenOption = None,
+    scale_load: ScaleOption = 1.0,
+    solver: Annotated[
+        str, typer.Option("--solver", help="interior_point (ours) or ipopt (extra 'ipopt').")
+    ] = "interior_point",
+    start: Annotated[
+        Literal["auto", "flat", "dc", "flow"], typer.Option("--start", help="Where to begin.")
+    ] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Dispatch as .csv, .parquet or .json."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Rows in each table.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the cheapest dispatch: AC optimal power flow within all limits, checked by a judge."""
+    from gridrl.opf import OpfStatus, solve
+    from gridrl.opf.tables import document as describe
+
+    if out is not None:
+        check_writeable(out, (".csv", ".json", ".parquet"), "--out")
+        if out.suffix.lower() == ".parquet":
+            require_pyarrow()
+    loaded = read_case(case, opened, scale_load)
+    solution = solve(loaded, solver=solver, start=start)
+    document = describe(solution)
+    if as_json:
+        print_json(document)
+    if not solution.ok:
+        hint = {
+            OpfStatus.INFEASIBLE: "no dispatch meets all limits, as far as could be found. The "
+            "limits that are missed most:",
+            OpfStatus.ITERATION_LIMIT: "no optimum within the iterations allowed. Where it ended:",
+        }.get(solution.status, "no optimum found. Where it ended:")
+        worst = sorted(document["violations"], key=lambda v: -v["amount_pu"])[:3]
+        named = "; ".join(f"{v['kind']} {v['amount_pu']:.2g} p.u. at {v['element']}" for v in worst)
+        console(stderr=True).print(f"{loaded.grid.name}: {hint} {named}.", style="bold red")
+        raise typer.Exit(1)
+    if out is not None:
+        write_rows(out, document["units"], document)
+    if not as_json:
+        _show(document, top, priced=loaded.grid.costs.n_cost > 0)
+    if out is not None:
+        console(stderr=True).print(f"Dispatch: {out}")
+
+
+def _show(document: dict[str, Any], top: int, *, priced: bool) -> None:
+    out = console()
+    for line in _verdict(document, priced=priced):
+        out.print(line)
+    numbers = ("P MW", "P limits", "Q Mvar", "Q limits", "price /MWh")
+    units = sorted(document["units"], key=lambda row: -row["p_mw"])
+    table = new_table(
+        f"Dispatch: {min(top, len(units))} of {len(units)} units, largest first",
+        *("unit", "bus", *numbers, "at limit"),
+        right=numbers,
+    )
+    for row in units[:top]:
+        table.add_row(
+            label(row),
+            row["bus"],
+            number(row["p_mw"]),
+            _range(row["p_min_mw"], row["p_max_mw"]),
+            number(row["q_mvar"]),
+            _range(row["q_min_mvar"], row["q_max_mvar"]),
+            number(row["price_per_mwh"], 2),
+            row["at_limit"],
+        )
+    out.print(table)
+    full = [row for row in document["branches"] if row["loading_percent"] > 99.9]
+    if full:
+        table = new_table(
+            f"{min(top, len(full))} of {len(full)} branches at their rating",
+            *("branch", "from", "to", "loading %", "P MW", "Q Mvar"),
+            right=("loading %", "P MW", "Q Mvar"),
+        )
+        for row in full[:top]:
+            table.add_row(
+                label(row),
+                row["from_bus"],
+                row["to_bus"],
+                number(row["loading_percent"]),
+                number(row["p_from_mw"]),
+                number(row["q_from_mvar"]),
+            )
+        out.print(table)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{number(low)}..{number(high)}"
+
+
+def _verdict(document: dict[str, Any], *, priced: bool) -> list[str]:
+    prices = [row["price_per_mwh"] for row in document["buses"]]
+    prices = [price for price in prices if math.isfinite(price)]
+    worst = max(document["violations"], key=lambda v: v["amount_pu"])
+    first = (
+        f"{document['case']}: cost {document['cost']:,.2f} per hour, {document['solver']} "
+        f"({document['model']}), {document['iterations']} iterations. Generation "
+        f"{number(document['generation_mw'])} MW, losses {number(document['losses_mw'])} MW, "
+        f"prices {min(prices, default=math.nan):.2f} to {max(prices, default=math.nan):.2f} per "
+        "MWh."
+    )
+    where = f", {worst['element']}" if worst["element"] else ""
+    judged = f"{document['max_violation_pu']:.1e} p.u. ({worst['kind']}{where})"
+    lines = [first, f"Judge: largest violation {judged}."]
+    if not priced:
+        lines.append("No unit has a cost, so every dispatch within the limits is as good.")
+    if document["status"] == "islanded":
+        lines.append("Part of the demand has no supply; the rest is optimal.")
+    return lines

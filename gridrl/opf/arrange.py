@@ -1,0 +1,171 @@
+"""A problem in the order of elimination, as kernels take it, and the way back to the case.
+
+Shared by the solvers that use `gridrl.opf.kernels_model`; it solves nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridrl.grid import Bools, Floats, Ints
+from gridrl.opf.problem import OpfProblem
+from gridrl.opf.solution import OpfSolution, OpfStatus
+from gridrl.sparse.kernels_ldl import update_targets
+from gridrl.sparse.pattern import analyse
+
+FAR = 1e30  # stands for no limit
+SAME = 1e-8  # p.u.: voltage limits this close hold the voltage
+
+
+def model_of(problem: OpfProblem) -> str:
+    """Tag of the model: AC-S limits apparent power alone, AC-I some currents too."""
+    return "AC-I" if np.isfinite(problem.i_max).any() else "AC-S"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Arranged:
+    """A problem as the kernels take it: nodes in elimination order, costs scaled."""
+
+    node: Ints  # [n_node] node of every row
+    row: Ints  # [n_node] row of every node
+    net: tuple[NDArray[Any], ...]
+    symbolic: tuple[NDArray[Any], ...]
+    block_of: Ints  # [n_line]
+    active: Bools  # [n_inequality]
+    held: Bools  # [n_node, 2] angle, voltage
+
+
+def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
+    """Order the nodes for little fill, and lay out everything in that order.
+
+    Limits are widened by ``relax``: relative to them, but by ten times that, p.u., at most.
+    """
+    n, m = problem.n_node, problem.n_line
+    pattern = analyse(n, problem.from_node, problem.to_node)
+    node, row = pattern.node, pattern.row
+    start, stop = row[problem.from_node], row[problem.to_node]
+    u_ptr, u_idx = pattern.u_ptr, pattern.u_idx
+    column = np.repeat(np.arange(n), np.diff(u_ptr))
+    wanted = np.minimum(start, stop) * n + np.maximum(start, stop)
+    block_of = np.searchsorted(column * n + u_idx, wanted).astype(np.int64)
+    sources = problem.sources
+    low = np.concatenate([problem.v_min[node], sources.lower, problem.angle_min])
+    high = np.concatenate([problem.v_max[node], sources.upper, problem.angle_max])
+    fixed_v = problem.v_max[node] - problem.v_min[node] <= SAME
+    held = np.zeros((n, 2), dtype=bool)
+    held[row[problem.reference], 0] = True
+    held[:, 1] = fixed_v
+    bounded_low, bounded_high = np.isfinite(low), np.isfinite(high)
+    bounded_low[:n] &= ~fixed_v
+    bounded_high[:n] &= ~fixed_v
+    limit = np.zeros((m, 6))
+    rated = np.zeros((2, m), dtype=bool)
+    for side in range(2):
+        power, current = problem.s_max[:, side], problem.i_max[:, side]
+        by_power, by_current = np.isfinite(power), np.isfinite(current)
+        rated[side] = by_power | by_current
+        size = np.where(by_power, power, np.where(by_current, current, 1.0))
+        limit[:, 3 * side] = np.where(rated[side], 1.0 / size, 0.0)
+        square = (size + _room(size, relax)) ** 2 / size
+        limit[:, 3 * side + 1] = np.where(by_power, square, 0.0)
+        limit[:, 3 * side + 2] = np.where(by_current, square, 0.0)
+    ns = sources.n
+    active = np.concatenate(
+        [
+            bounded_low[:n],
+            bounded_high[:n],
+            bounded_low[n : n + ns],
+            bounded_high[n : n + ns],
+            bounded_low[n + ns :],
+            bounded_high[n + ns :],
+            *rated,
+        ]
+    )
+    low = np.where(np.isfinite(low), low - _room(low, relax), -FAR)
+    high = np.where(np.isfinite(high), high + _room(high, relax), FAR)
+    columns = (
+        problem.g_shunt,
+        problem.b_shunt,
+        problem.p_fixed,
+        problem.q_fixed,
+        problem.p_current,
+        problem.q_current,
+    )
+    y = problem.y
+    net = (
+        start,
+        stop,
+        np.ascontiguousarray(
+            np.stack([part for k in range(4) for part in (y[:, k].real, y[:, k].imag)], axis=1)
+        ),
+        limit,
+        np.ascontiguousarray(np.stack(columns, axis=1)[node]),
+        row[sources.node],
+        sources.reactive.astype(np.int64),
+        np.ascontiguousarray(sources.coefficient),
+        low,
+        high,
+    )
+    return Arranged(
+        node=node,
+        row=row,
+        net=net,
+        symbolic=(u_ptr, u_idx, *update_targets(u_ptr, u_idx)),
+        block_of=block_of,
+        active=active,
+        held=held,
+    )
+
+
+def _room(limit: Floats, relax: float) -> Floats:
+    return np.asarray(relax * np.clip(np.abs(limit), 1.0, 10.0))
+
+
+def solution(
+    problem: OpfProblem,
+    arranged: Arranged,
+    *,
+    solver: str,
+    status: OpfStatus,
+    va: Floats,
+    v: Floats,
+    s: Floats,
+    prices: Floats,
+    iterations: int,
+    start: str,
+    build_s: float,
+    solve_s: float,
+    message: str,
+) -> OpfSolution:
+    """What a solver found, in elimination order, as a solution of the case.
+
+    ``prices`` are the multipliers of the balances, [n_node, 2], currency/h per p.u.
+    """
+    grid, row = problem.case.grid, arranged.row
+    voltage = np.full((grid.n_substation, 2), np.nan + 0j)
+    price = np.full((2, grid.n_substation, 2), np.nan)
+    at = (problem.substation, problem.busbar)
+    voltage[at] = (v * np.exp(1j * va))[row]
+    for q in range(2):
+        price[q][at] = prices[row, q]
+    p, q_ = problem.unit_powers(v[row], s)
+    if status is OpfStatus.OPTIMAL and problem.lost_demand.any():
+        status = OpfStatus.ISLANDED
+    return OpfSolution(
+        case=problem.case,
+        solver=solver,
+        model=model_of(problem),
+        status=status,
+        p=p,
+        q=q_,
+        v=voltage,
+        price_p=price[0],
+        price_q=price[1],
+        iterations=iterations,
+        start=start,
+        build_s=build_s,
+        solve_s=solve_s,
+        message=message,
+    )

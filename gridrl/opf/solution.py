@@ -1,0 +1,50 @@
+"""What an optimal power flow found: a dispatch and the voltages that go with it. No cost.
+
+Cost and violations of a solution come from `gridrl.opf.verify` alone, whichever solver made it.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridrl.case import Case
+from gridrl.grid import Complexes, Floats
+
+
+class OpfStatus(IntEnum):
+    """How a solver ended; what it found is judged by `gridrl.opf.verify` all the same."""
+
+    OPTIMAL = 0  # a local optimum within the tolerance
+    INFEASIBLE = 1  # no point within the limits was found, and none is near
+    ITERATION_LIMIT = 2
+    FAILED = 3  # the arithmetic broke down, or the solver gave up for another reason
+    ISLANDED = 4  # optimal for what is supplied, but some demand has no supply
+    TIME_LIMIT = 5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OpfSolution:
+    """Dispatch and voltages of one switching state, in per unit."""
+
+    case: Case  # with the topology that the dispatch belongs to
+    solver: str
+    model: str  # "AC-S" (limits on apparent power), "AC-I" (on current), "DC"
+    status: OpfStatus
+    p: Floats  # [n_unit] p.u., positive into the busbar; 0 where disconnected or dead
+    q: Floats  # [n_unit] p.u.
+    v: Complexes  # [n_substation, 2] p.u. at busbar 1 and 2, NaN where nothing supplies it
+    price_p: Floats  # [n_substation, 2] currency/h per p.u. of active load there, NaN where unknown
+    price_q: Floats  # [n_substation, 2] currency/h per p.u. of reactive load
+    iterations: int = -1
+    start: str = ""  # where the solver began: "flat", "dc", "flow", "warm"
+    build_s: float = float("nan")  # seconds until the first iteration
+    solve_s: float = float("nan")
+    message: str = ""
+    state: tuple[NDArray[np.float64], ...] = field(default=(), repr=False)  # for a warm start
+
+    @property
+    def ok(self) -> bool:
+        """Whether the solver claims an optimum."""
+        return self.status in (OpfStatus.OPTIMAL, OpfStatus.ISLANDED)

@@ -1,0 +1,322 @@
+"""AC N-0 and N-1 of many switching states of one case, as one batch.
+
+The states are solved side by side by Newton's method; then the outages after each state run on that
+state's own factors, and what these cannot carry (losses of units, outages that cut something off,
+stubborn ones) runs through Newton's method again. It is what `gridrl.security` does for one state.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridrl.case import Case
+from gridrl.grid import Bools, Complexes, Floats, Grid, Ints, Topology
+from gridrl.jit import announced
+from gridrl.powerflow.engine import Engine, prepare
+from gridrl.powerflow.kernels_limits import check_states
+from gridrl.powerflow.limits import ROUNDING, Findings, Limits, limits_of
+from gridrl.powerflow.model import load_rows
+from gridrl.powerflow.nearby import ITERATIONS, NO_LIMITS, PATIENCE
+from gridrl.powerflow.options import FlowOptions, FlowStatus
+from gridrl.powerflow.result import FlowResult
+from gridrl.powerflow.solve import LANES, LOWEST, Solved, States, changes_of, make_states, solve
+from gridrl.security.contingency import Contingencies
+from gridrl.security.kernels_topologies import LEFT, NOTHING, secure_states
+from gridrl.security.result import SecurityOptions
+from gridrl.security.sweep import security
+
+CHUNK = 4096  # pairs that Newton's method solves at a time
+DEFAULT = FlowOptions()
+# A second busbar costs time in every solve: states are taken together that split few substations.
+SPLIT_SHARE, SPLIT_LEAST = 0.06, 8
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TopologySecurity:
+    """What was found of each state [n] and of each of its contingencies [m], states in order."""
+
+    status: NDArray[np.int8]  # [n] FlowStatus before any contingency
+    loading: Floats  # [n] highest loading, 1 is the rating; NaN without solution
+    branch: Ints  # [n] its branch, -1 where nothing is rated
+    voltage: Ints  # [n] nodes outside their voltage limits
+    lost: Floats  # [n] p.u. demand without supply
+    pair_of: Ints  # [n + 1] contingencies pair_of[k]:pair_of[k + 1] follow state k
+    contingency: Ints  # [m]
+    pair_status: NDArray[np.int8]  # [m]
+    pair_loading: Floats  # [m]
+    pair_branch: Ints  # [m]
+    pair_voltage: Ints  # [m]
+    pair_lost: Floats  # [m] p.u. demand without supply
+
+    @property
+    def solves(self) -> int:
+        """AC power flows that this took."""
+        return int(self.status.size + self.contingency.size)
+
+    @property
+    def owner(self) -> Ints:
+        """[m] state of each pair."""
+        return np.repeat(np.arange(self.status.size), np.diff(self.pair_of))
+
+    def state(self, k: int) -> "TopologySecurity":
+        """One state with its contingencies."""
+        pairs = slice(int(self.pair_of[k]), int(self.pair_of[k + 1]))
+        named = {
+            f.name: getattr(self, f.name)[pairs if f.name in _BY_PAIR else slice(k, k + 1)]
+            for f in fields(TopologySecurity)
+            if f.name != "pair_of"
+        }
+        return TopologySecurity(**named, pair_of=np.array([0, pairs.stop - pairs.start]))
+
+
+_BY_PAIR = frozenset(
+    "contingency pair_status pair_loading pair_branch pair_voltage pair_lost".split()
+)
+
+
+def secure_topologies(
+    case: Case,
+    topology: Topology,
+    contingencies: Contingencies,
+    *,
+    only: tuple[Ints, Ints] | None = None,
+    options: FlowOptions = DEFAULT,
+    engine: Engine | None = None,
+) -> TopologySecurity:
+    """Solve every state and the contingencies after it.
+
+    Parameters
+    ----------
+    topology
+        States of the case, any number.
+    only : (pair_of, contingency)
+        Contingencies of each state; all by default.
+    options
+        With reactive limits or a distributed slack every state gets a sweep of its own, as
+        `gridrl.security` makes it: exact, but many times slower.
+    engine
+        The case prepared for every substation that a state splits, for many calls on one grid. By
+        default the states are taken in groups, each with an engine of its own: a second busbar
+        costs time in every solve, and on large grids few states need the same ones.
+
+    Raises
+    ------
+    GridError
+        A state splits a substation that ``engine`` was not prepared for.
+    """
+    n, each = topology.batch, len(contingencies)
+    if only is None:
+        only = (np.arange(n + 1) * each, np.tile(np.arange(each), n))
+    out = _empty(n, only)
+    if options.enforce_q_limits or options.distributed_slack:
+        for k in range(n):
+            _sweep(case, topology, contingencies, k, options, out)
+        return out
+    if engine is not None:
+        _secure(engine, topology, contingencies, np.arange(n), out)
+        return out
+    for part in _groups(case.grid, topology):
+        split = _split_of(case.grid, topology, part)
+        engine = prepare(case, split=split, options=options)
+        chosen = Topology(busbar=topology.busbar[part], closed=topology.closed[part])
+        _secure(engine, chosen, contingencies, part, out)
+    return out
+
+
+def _empty(n: int, only: tuple[Ints, Ints]) -> TopologySecurity:
+    m = only[1].size
+    return TopologySecurity(
+        status=np.zeros(n, np.int8), loading=np.full(n, np.nan), branch=np.full(n, -1, np.int64),
+        voltage=np.zeros(n, np.int64), lost=np.zeros(n), pair_of=only[0], contingency=only[1],
+        pair_status=np.full(m, FlowStatus.DIVERGED, np.int8), pair_loading=np.full(m, np.nan),
+        pair_branch=np.full(m, -1, np.int64), pair_voltage=np.zeros(m, np.int64),
+        pair_lost=np.zeros(m),
+    )  # fmt: skip
+
+
+def _split_of(grid: Grid, topology: Topology, part: Ints) -> Ints:
+    used = (topology.busbar[part] == 2).any(axis=0)
+    return np.unique(grid.terminal_substation[used])
+
+
+def _groups(grid: Grid, topology: Topology) -> Iterator[Ints]:
+    """States in groups that split few substations between them."""
+    state, terminal = np.nonzero(topology.busbar == 2)
+    substation = grid.terminal_substation[terminal]
+    first = np.full(topology.batch, -1, np.int64)
+    first[state[::-1]] = substation[::-1]
+    most = max(SPLIT_LEAST, int(SPLIT_SHARE * grid.n_substation))
+    order = np.argsort(first, kind="stable")
+    found = np.unique(first)
+    label = np.searchsorted(found, first) // most
+    for k in range(int(label.max()) + 1 if label.size else 0):
+        yield order[label[order] == k]
+
+
+def _secure(
+    engine: Engine, topology: Topology, contingencies: Contingencies, rows: Ints,
+    out: TopologySecurity,
+) -> None:  # fmt: skip
+    """Solve the states and pairs of one group into their places."""
+    model, injection = engine.model, engine.case.injection
+    states, solved = engine.solve(topology)
+    limits = limits_of(model)
+    ok = np.isin(solved.status, (FlowStatus.OK, FlowStatus.ISLANDED))
+    found = _check(engine, states, solved.v, np.flatnonzero(ok), limits)
+    out.status[rows], out.lost[rows] = solved.status, states.lost
+    for name in ("loading", "branch", "voltage"):
+        getattr(out, name)[rows[ok]] = found[name][ok]
+    counts = np.diff(out.pair_of)[rows]
+    pair_of = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    pairs = np.repeat(out.pair_of[rows] - pair_of[:-1], counts) + np.arange(pair_of[-1])
+    which = out.contingency[pairs]
+    if not pairs.size:
+        return
+    single = _single_branch(engine.case.grid, contingencies)
+    how = np.full(pairs.size, LEFT, np.int8)
+    loading, branch = np.full(pairs.size, np.nan), np.full(pairs.size, -1, np.int64)
+    outside = np.zeros(pairs.size, np.int64)
+    power, current = load_rows(model, injection)
+    with announced("secure-topologies"):
+        secure_states(
+            LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
+            model.pattern.node, model.network_arrays, model.base_arrays, model.base_topology,
+            model.unit_arrays, (states.changes, states.lists, states.dead_of, states.dead_row),
+            solved.v, power, current, np.flatnonzero(ok), (pair_of, single[which]),
+            (engine.options.tolerance, ITERATIONS, False, PATIENCE, LOWEST), NO_LIMITS,
+            limits.arrays, (how, loading, branch, outside),
+        )  # fmt: skip
+    owner = np.repeat(np.arange(rows.size), counts)
+    same = how == NOTHING
+    loading[same] = out.loading[rows[owner[same]]]
+    branch[same], outside[same] = out.branch[rows[owner[same]]], out.voltage[rows[owner[same]]]
+    out.pair_loading[pairs], out.pair_branch[pairs] = loading, branch
+    out.pair_voltage[pairs], out.pair_lost[pairs] = outside, states.lost[owner]
+    out.pair_status[pairs] = np.where(how == LEFT, FlowStatus.DIVERGED, FlowStatus.OK)
+    left = np.flatnonzero((how == LEFT) & ok[owner])
+    start = _start(engine, solved.v)
+    for begin in range(0, left.size, CHUNK):
+        some = left[begin : begin + CHUNK]
+        _newton(
+            engine, topology, contingencies, owner[some], which[some], start, limits,
+            pairs[some], out,
+        )  # fmt: skip
+
+
+def _sweep(
+    case: Case, topology: Topology, contingencies: Contingencies, k: int, options: FlowOptions,
+    out: TopologySecurity,
+) -> None:  # fmt: skip
+    """One state by a security sweep of its own."""
+    one = Topology(busbar=topology.busbar[k : k + 1], closed=topology.closed[k : k + 1])
+    pairs = slice(int(out.pair_of[k]), int(out.pair_of[k + 1]))
+    which = out.contingency[pairs].tolist()
+    some = Contingencies(
+        name=tuple(contingencies.name[c] for c in which),
+        elements=tuple(contingencies.elements[c] for c in which),
+    )
+    found = security(
+        replace(case, topology=one), contingencies=some, options=SecurityOptions(flow=options)
+    )
+    base = found.base
+    loading = base.loading(0)
+    out.status[k], out.lost[k] = base.status[0], base.lost_demand[0]
+    if base.solved()[0]:
+        rated = bool(np.isfinite(loading).any())
+        out.loading[k] = np.nanmax(loading) if rated else 0.0
+        out.branch[k] = int(np.nanargmax(loading)) if rated else -1
+        out.voltage[k] = _outside(case.grid, base)
+    out.pair_status[pairs], out.pair_loading[pairs] = found.status, found.loading
+    out.pair_branch[pairs] = found.branch
+    out.pair_voltage[pairs] = out.voltage[k] + found.voltage_violations
+    out.pair_lost[pairs] = out.lost[k] + found.lost_load
+
+
+def _outside(grid: Grid, base: FlowResult) -> int:
+    """Nodes outside their voltage limits."""
+    node = np.concatenate([np.arange(grid.n_substation), np.flatnonzero(base.second_node >= 0)])
+    v = np.abs(base.v[0])
+    out = (v < grid.v_min[node] - ROUNDING) | (v > grid.v_max[node] + ROUNDING)
+    return int((out & ~grid.is_star[node]).sum())
+
+
+def _single_branch(grid: Grid, contingencies: Contingencies) -> Ints:
+    """[n_contingency] the branch of those that lose one branch and nothing else, else -1."""
+    b_of, branch, u_of, _ = contingencies.members(grid)
+    single = (np.diff(b_of) == 1) & (np.diff(u_of) == 0)
+    out = np.full(single.size, -1, np.int64)
+    out[single] = branch[b_of[:-1][single]]
+    return out
+
+
+def _start(engine: Engine, v: Complexes) -> Floats:
+    """[n, n_node, 2] solved voltages by row; dead rows get those of the case."""
+    node = engine.model.pattern.node
+    rows = v[:, node]
+    base = engine.start(engine.case.injection)[0]
+    rows = np.where(np.isnan(rows), base[:, 0] + 1j * base[:, 1], rows)
+    return np.stack([rows.real, rows.imag], axis=-1)
+
+
+def _check(
+    engine: Engine, states: States, v: Complexes, which: Ints, limits: Limits
+) -> dict[str, NDArray[np.generic]]:
+    """Loadings and voltages of solved states."""
+    found = Findings.room(v.shape[0], 0)
+    check_states(
+        v, which, states.changes, engine.model.network_arrays, engine.model.base_topology,
+        engine.model.pattern.node, limits.arrays,
+        (np.empty(0), np.empty(0), np.empty(0), *found.arrays),
+    )  # fmt: skip
+    return {"loading": found.loading, "branch": found.branch, "voltage": found.outside}
+
+
+def _newton(
+    engine: Engine, topology: Topology, contingencies: Contingencies, state: Ints, which: Ints,
+    start: Floats, limits: Limits, pairs: Ints, out: TopologySecurity,
+) -> None:  # fmt: skip
+    """Pairs that no factors carry, by Newton's method from the state's own voltages."""
+    model, injection = engine.model, engine.case.injection
+    after = _after(engine.case.grid, topology, contingencies, state, which)
+    states = make_states(model, changes_of(model, after), injection, np.zeros(which.size, np.int64))
+    solved: Solved = solve(model, states, injection, start, engine.options, start_of=state)
+    ok: Bools = np.isin(solved.status, (FlowStatus.OK, FlowStatus.ISLANDED))
+    found = _check(engine, states, solved.v, np.flatnonzero(ok), limits)
+    out.pair_status[pairs], out.pair_lost[pairs] = solved.status, states.lost
+    kept = pairs[ok]
+    out.pair_loading[kept] = found["loading"][ok]
+    out.pair_branch[kept], out.pair_voltage[kept] = found["branch"][ok], found["voltage"][ok]
+
+
+def _after(
+    grid: Grid, topology: Topology, contingencies: Contingencies, state: Ints, which: Ints
+) -> Topology:
+    """The states ``state`` with the elements of contingencies ``which`` gone."""
+    busbar, closed = topology.busbar[state], topology.closed[state]
+    b_of, branch, u_of, unit = contingencies.members(grid)
+    row, at = _members(b_of, which)
+    closed[row, branch[at]] = False
+    row, at = _members(u_of, which)
+    busbar[row, 2 * grid.n_branch + unit[at]] = 0
+    return Topology(busbar=busbar, closed=closed)
+
+
+def _members(of: Ints, which: Ints) -> tuple[Ints, Ints]:
+    """Rows 0.. of ``which``, repeated, and the places of their members."""
+    counts = of[which + 1] - of[which]
+    before = np.cumsum(counts) - counts
+    at = np.repeat(of[which] - before, counts) + np.arange(counts.sum())
+    return np.repeat(np.arange(which.size), counts), at
+
+
+def taken_together(parts: list[TopologySecurity]) -> TopologySecurity:
+    """Several results as one."""
+    of = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.pair_of) for p in parts]))])
+    named = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts])
+        for f in fields(TopologySecurity)
+        if f.name != "pair_of"
+    }
+    return TopologySecurity(**named, pair_of=of.astype(np.int64))

@@ -1,0 +1,173 @@
+"""Why a remedial action works, in words and flows: what moves where, and what it leaves."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gridrl.case import Case
+from gridrl.grid import Floats
+from gridrl.powerflow.flow import flow
+from gridrl.powerflow.model import DEMAND_KINDS
+from gridrl.powerflow.options import FlowOptions
+from gridrl.security.contingency import Contingencies
+from gridrl.security.topologies import TopologySecurity
+
+Row = dict[str, Any]
+SHOWN = 6  # branches in an explanation
+RENEWABLE = ("sgen", "storage", "battery")
+
+
+def moved_flows(
+    before: Case, after: Case, base: TopologySecurity, contingencies: Contingencies,
+    options: FlowOptions,
+) -> list[Row]:  # fmt: skip
+    """The branches whose flow an action changes most, the relieved one first.
+
+    Compared in the state that was worst before: the intact grid if that had the highest loading,
+    else the grid after its worst contingency. Rows: ``element, before_mw, after_mw, before_percent,
+    after_percent, outage`` (empty for the intact grid).
+    """
+    grid = before.grid
+    pair = np.nan_to_num(base.pair_loading, nan=0.0)
+    at = int(np.argmax(pair)) if pair.size else -1
+    intact = at < 0 or np.nan_to_num(base.loading[0], nan=0.0) >= pair[at]
+    outage = -1 if intact else int(base.contingency[at])
+    worst = int(base.branch[0] if intact else base.pair_branch[at])
+    states = [_lost(case, contingencies, outage) for case in (before, after)]
+    results = [flow(case, options=options) for case in states]
+    power = [np.nan_to_num(r.s_from[0].real) * grid.s_base_mva for r in results]
+    loading = [np.nan_to_num(r.loading(0), nan=0.0) * 100.0 for r in results]
+    change = np.abs(power[1] - power[0])
+    change[worst] = np.inf
+    order = np.argsort(-change, kind="stable")[:SHOWN]
+    return [
+        {
+            "element": grid.branch_label[k],
+            "before_mw": float(power[0][k]), "after_mw": float(power[1][k]),
+            "before_percent": float(loading[0][k]), "after_percent": float(loading[1][k]),
+            "outage": contingencies.name[outage] if outage >= 0 else "",
+        }
+        for k in order.tolist()
+        if change[k] > 0.05
+    ]  # fmt: skip
+
+
+def _lost(case: Case, contingencies: Contingencies, outage: int) -> Case:
+    if outage < 0:
+        return case
+    grid = case.grid
+    elements = contingencies.elements[outage]
+    closed, busbar = case.topology.closed.copy(), case.topology.busbar.copy()
+    closed[0, np.isin(grid.branch_element, elements)] = False
+    busbar[0, 2 * grid.n_branch :][np.isin(grid.unit_element, elements)] = 0
+    return replace(case, topology=replace(case.topology, busbar=busbar, closed=closed))
+
+
+def explanation(kind: str, before: Row, after: Row, why: list[Row]) -> str:
+    """A few sentences that an operator can check against the rows."""
+    if kind == "nothing":
+        return f"Without any action: {_state(before)}."
+    said = [f"Without this: {_state(before)}. With it: {_state(after)}."]
+    if why:
+        first, *others = why
+        where = f"After the loss of {first['outage']}" if first["outage"] else "In the intact grid"
+        said.append(
+            f"{where}, {first['element']} goes from {first['before_percent']:.0f} % "
+            f"({abs(first['before_mw']):.0f} MW) to {first['after_percent']:.0f} % "
+            f"({abs(first['after_mw']):.0f} MW)."
+        )
+        taking = [row for row in others if abs(row["after_mw"]) > abs(row["before_mw"]) + 0.5][:3]
+        if taking:
+            names = ", ".join(
+                f"{row['element']} ({abs(row['after_mw']) - abs(row['before_mw']):+.0f} MW, "
+                f"{row['after_percent']:.0f} %)"
+                for row in taking
+            )
+            said.append(f"The power goes through {names} instead.")
+    return " ".join(said)
+
+
+def _state(standing: Row) -> str:
+    if standing["worst_loading_percent"] is None:
+        return "the grid has no power flow"
+    text = f"{standing['worst_loading_percent']:.0f} % on {standing['worst_branch'] or 'no branch'}"
+    if standing["worst_n1_percent"] is not None:
+        text += (
+            f", N-1 worst {standing['worst_n1_percent']:.0f} % on {standing['worst_n1_branch']} "
+            f"after {standing['worst_n1_outage']}"
+        )
+    return text
+
+
+def unsolved(after: Row) -> list[str]:
+    """What remains after an action, one sentence each; empty where nothing does."""
+    out = []
+    if after["status"] in ("diverged", "blackout"):
+        return ["The grid has no power flow."]
+    if after["overloads"]:
+        worst = after["overloads"][0]
+        out.append(
+            f"{_branches(len(after['overloads']))} overloaded before any outage, worst "
+            f"{worst['element']} at {worst['loading_percent']:.0f} %."
+        )
+    if (after["worst_n1_percent"] or 0.0) > 100.0:
+        out.append(
+            f"After {after['worst_n1_outage']}, {after['worst_n1_branch']} is at "
+            f"{after['worst_n1_percent']:.0f} %."
+        )
+    if after["n1_diverged"]:
+        out.append(f"{after['n1_diverged']} outages have no power flow.")
+    if after["voltage_violations"]:
+        out.append(f"{after['voltage_violations']} voltages are outside their limits.")
+    if after["lost_load_mw"] > 1e-3:
+        out.append(f"{after['lost_load_mw']:.1f} MW of demand have no supply.")
+    rest = after["n1_insecure"]
+    if rest and not out:
+        out.append(f"{rest} outages still break a voltage limit or cut demand off.")
+    return out
+
+
+def _branches(n: int) -> str:
+    return "1 branch stays" if n == 1 else f"{n} branches stay"
+
+
+def dispatch_edits(case: Case, change: Floats) -> tuple[Row, ...]:
+    """Changes of injections as edits of a study file, see `gridrl.whatif.edits`."""
+    grid = case.grid
+    out: list[Row] = []
+    for m in np.flatnonzero(change).tolist():
+        e = int(grid.unit_element[m])
+        name = f"{grid.element_kind[e]}:{grid.element_id[e]}"
+        p = float(case.injection.p[0, m] + change[m]) * grid.s_base_mva
+        out.append({_verb(case, m): name, "p_mw": max(0.0, -p) if _is_load(case, m) else p})
+    return tuple(out)
+
+
+def _is_load(case: Case, m: int) -> bool:
+    return case.grid.unit_kind[m] in DEMAND_KINDS
+
+
+def _verb(case: Case, m: int) -> str:
+    grid = case.grid
+    if _is_load(case, m):
+        return "shed"
+    renewable = grid.unit_kind[m] in RENEWABLE and not grid.dispatchable[m]
+    return "curtail" if renewable else "redispatch"
+
+
+def dispatch_words(case: Case, change: Floats) -> str:
+    """Changes of injections in an operator's words, the largest first."""
+    grid = case.grid
+    base = grid.s_base_mva
+    said = []
+    for m in np.argsort(-np.abs(change), kind="stable").tolist():
+        if not change[m]:
+            break
+        p = float(case.injection.p[0, m]) * base
+        to = p + float(change[m]) * base
+        verb = {"shed": "shed", "curtail": "curtail", "redispatch": "dispatch"}[_verb(case, m)]
+        if _is_load(case, m):
+            p, to = -p, -to
+        said.append(f"{verb} {grid.unit_label[m]} from {p:.1f} to {to:.1f} MW")
+    return ", ".join(said)

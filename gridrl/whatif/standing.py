@@ -1,0 +1,98 @@
+"""How a case stands and how that is proved, as rows in MW and percent: a unit door."""
+
+from typing import Any
+
+import numpy as np
+
+from gridrl.case import Case
+from gridrl.grid import Bools
+from gridrl.powerflow.flow import flow
+from gridrl.powerflow.options import FlowOptions, FlowStatus
+from gridrl.security.contingency import Contingencies
+from gridrl.security.topologies import TopologySecurity
+from gridrl.whatif.outlook import SHED, Reference
+
+Row = dict[str, Any]
+WORST = 5  # contingencies that a proof lists
+LISTED = 20  # overloads that a standing lists
+
+
+def insecure(found: TopologySecurity, reference: Reference) -> Bools:
+    """[m] contingencies that overload, collapse, or break what the case before held.
+
+    Compared with the case before any action: more voltages outside their limits, or more demand
+    cut off, than the intact grid had.
+    """
+    lost = reference.lost if np.isfinite(reference.lost) else 0.0
+    return np.asarray(
+        np.isnan(found.pair_loading)
+        | (found.pair_loading > 1.0)
+        | (found.pair_voltage > reference.voltage)
+        | (found.pair_lost > lost + SHED)
+    )
+
+
+def standing_of(
+    case: Case, found: TopologySecurity, contingencies: Contingencies, reference: Reference,
+    options: FlowOptions,
+) -> Row:  # fmt: skip
+    """State of a case before and after its contingencies, JSON-ready.
+
+    Keys: ``status, overloads, worst_loading_percent, worst_branch, voltage_violations,
+    lost_load_mw, worst_n1_percent, worst_n1_outage, worst_n1_branch, n1_insecure, n1_diverged,
+    n1_outages``. Numbers are null where there is no power flow.
+    """
+    grid = case.grid
+    result = flow(case, options=options)
+    loading = np.nan_to_num(result.loading(0), nan=0.0)
+    over = [int(k) for k in np.argsort(-loading, kind="stable") if loading[k] > 1.0][:LISTED]
+    solved = bool(result.solved()[0])
+    branch = int(found.branch[0])
+    after = np.nan_to_num(found.pair_loading, nan=-1.0)
+    at = int(np.argmax(after)) if after.size else -1
+    known = at >= 0 and after[at] >= 0
+    worst_branch = int(found.pair_branch[at]) if known else -1
+    return {
+        "status": FlowStatus(int(found.status[0])).name.lower(),
+        "overloads": [
+            {"element": grid.branch_label[k], "loading_percent": 100.0 * float(loading[k])}
+            for k in over
+        ],
+        "worst_loading_percent": 100.0 * float(found.loading[0]) if solved else None,
+        "worst_branch": grid.branch_label[branch] if solved and branch >= 0 else "",
+        "voltage_violations": int(found.voltage[0]) if solved else None,
+        "lost_load_mw": float(found.lost[0]) * grid.s_base_mva,
+        "worst_n1_percent": 100.0 * float(after[at]) if known else None,
+        "worst_n1_outage": contingencies.name[int(found.contingency[at])] if known else "",
+        "worst_n1_branch": grid.branch_label[worst_branch] if worst_branch >= 0 else "",
+        "n1_insecure": int(insecure(found, reference).sum()),
+        "n1_diverged": int(np.isnan(found.pair_loading).sum()),
+        "n1_outages": int(found.contingency.size),
+    }
+
+
+def proof_of(
+    case: Case, found: TopologySecurity, contingencies: Contingencies, reference: Reference
+) -> Row:
+    """What was solved after an action: every contingency, with the worst of them."""
+    order = np.argsort(-np.nan_to_num(found.pair_loading, nan=np.inf), kind="stable")[:WORST]
+    return {
+        "n0_status": FlowStatus(int(found.status[0])).name.lower(),
+        "n1_outages": int(found.contingency.size),
+        "n1_insecure": int(insecure(found, reference).sum()),
+        "n1_diverged": int(np.isnan(found.pair_loading).sum()),
+        "worst": [
+            {
+                "outage": contingencies.name[int(found.contingency[k])],
+                "branch": _branch(case, int(found.pair_branch[k])),
+                "loading_percent": None
+                if np.isnan(found.pair_loading[k])
+                else 100.0 * float(found.pair_loading[k]),
+            }
+            for k in order
+        ],
+    }
+
+
+def _branch(case: Case, branch: int) -> str:
+    return case.grid.branch_label[branch] if branch >= 0 else ""
