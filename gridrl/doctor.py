@@ -174,11 +174,14 @@ def _cache() -> Finding:
 
 
 def warm() -> None:
-    """Compile every kernel now, by solving and securing the smallest built-in grid."""
+    """Compile every kernel now: solve and secure a small grid, and find what relieves it."""
     from gridrl.io import load
     from gridrl.powerflow import flow
     from gridrl.security import security
+    from gridrl.whatif.remedial import recommend
+    from gridrl.whatif.stress import Stress, stressed_case
 
     case = load("case14")
     flow(case)
     security(case)
+    recommend(stressed_case(Stress(case="case14", load_scale=1.05, outage=("line:3",))))

@@ -18,7 +18,13 @@ TASKS = {
     "q_limits": "Reactive limits",
     "memory": "Memory",
 }
-SHOWN = {"single": "dc start"}  # variant in the summary, where there is more than one
+SUMMARY = {  # (task, variant): column
+    ("single", "warm start"): "One flow, near the base",
+    ("single", "dc start"): "One flow, from DC angles",
+    ("n1", ""): "N-1",
+    ("sweep", ""): "Sweep of injections",
+    ("topology", ""): "Mixed topologies",
+}
 WORDS = {
     "single": "µs per flow, different loads, same topology; several starts",
     "n1": "µs per outage of one branch that cuts nothing off, voltages kept",
@@ -42,10 +48,11 @@ def tables(made: dict[str, Any]) -> str:
 
 def summary(made: dict[str, Any]) -> str:
     """For each grid, how many times faster we are than the fastest peer with the same result."""
-    tasks = [t for t in ("single", "n1", "sweep", "topology") if _rows(made, t)]
+    there = {row["task"] for row in made["rows"]}
+    shown = [key for key in SUMMARY if key[0] in there]
     cases = list(dict.fromkeys(row["case"] for row in made["rows"]))
-    head = ["grid", *(TASKS[t] for t in tasks)]
-    body = [[case, *(_best(_rows(made, t, case), t) for t in tasks)] for case in cases]
+    head = ["grid", *(SUMMARY[key] for key in shown)]
+    body = [[case, *(_best(made["rows"], case, *key) for key in shown)] for case in cases]
     return (
         markdown(head, body)
         + "\n\nµs per state on one core, and how many times as long the fastest other program took "
@@ -53,19 +60,15 @@ def summary(made: dict[str, Any]) -> str:
     )
 
 
-def _rows(made: dict[str, Any], task: str, case: str = "") -> list[Row]:
-    return [r for r in made["rows"] if r["task"] == task and (not case or r["case"] == case)]
-
-
-def _best(rows: Sequence[Row], task: str) -> str:
+def _best(rows: Sequence[Row], case: str, task: str, variant: str) -> str:
     """Our fastest algorithm with an equal result, on the states as they were first posed."""
     ours = [
         r
         for r in rows
-        if r["contender"] == OURS
+        if (r["case"], r["task"], r["variant"]) == (case, task, variant)
+        and r["contender"] == OURS
         and r["equal"]
         and r["ratio"]
-        and r["variant"] == SHOWN.get(task, "")
     ]
     if not ours:
         return "-"
@@ -80,7 +83,7 @@ def provenance(made: dict[str, Any]) -> str:
     return (
         f"{made['created'][:10]}, commit {made['commit']}, seed {made['seed']}, one thread each "
         f"unless said. {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB. {versions}; peers as "
-        "the wheels that their projects publish."
+        f"the wheels that their projects publish. {made['note']}".strip()
     )
 
 

@@ -73,19 +73,15 @@ def bench(
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
-    if suite.startswith("env_"):
-        made = _play(suite, case or [], quick, out)
-        if as_json:
-            print_json(made)
-        else:
-            _show_play(made)
-        return
-    if suite == "remedial":
-        made = _run_remedial(case or [], task or [], quick, out)
+    tasks = task or []
+    if suite == "powerflow":
+        made = _run(suite, case or [], tasks, contender or [], quick, out, resume)
+    elif suite == "remedial":
+        made = _run_remedial(case or [], tasks, quick, out)
     else:
-        made = _run(suite, case or [], task or [], contender or [], quick, out, resume)
+        made = _play(suite, case or [], quick, out)
     if out is not None:
-        console(stderr=True).print(f"Results: {out / suite}.json and .md")
+        console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
         print_json(made)
     else:
@@ -117,6 +113,29 @@ def _run(
     made = document(suite, rows, seed=seed, note="quick" if quick else "")
     if out is not None:
         _write(out, suite, made)
+    return made
+
+
+def _run_remedial(
+    cases: list[str], tasks: list[str], quick: bool, out: Path | None
+) -> dict[str, Any]:
+    """Run the suite ``remedial``; the files in ``out`` grow with every row."""
+    from gridrl.bench import remedial
+    from gridrl.bench.document import document
+
+    err = console(stderr=True)
+    seed = remedial.suite()["seed"]
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        if out is not None:
+            _write(out, "remedial", document("remedial", rows, seed=seed, note="cut short"))
+
+    rows = remedial.run(
+        cases, tasks, quick=quick, report=lambda text: err.print(text, style="dim"), keep=keep
+    )
+    made = document("remedial", rows, seed=seed, note="quick" if quick else "")
+    if out is not None:
+        _write(out, "remedial", made)
     return made
 
 
@@ -153,29 +172,6 @@ def _show_play(made: dict[str, Any]) -> None:
 
 def _plain(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _run_remedial(
-    cases: list[str], tasks: list[str], quick: bool, out: Path | None
-) -> dict[str, Any]:
-    """Run the suite ``remedial``; the files in ``out`` grow with every row."""
-    from gridrl.bench import remedial
-    from gridrl.bench.document import document
-
-    err = console(stderr=True)
-    seed = remedial.suite()["seed"]
-
-    def keep(rows: list[dict[str, Any]]) -> None:
-        if out is not None:
-            _write(out, "remedial", document("remedial", rows, seed=seed, note="cut short"))
-
-    rows = remedial.run(
-        cases, tasks, quick=quick, report=lambda text: err.print(text, style="dim"), keep=keep
-    )
-    made = document("remedial", rows, seed=seed, note="quick" if quick else "")
-    if out is not None:
-        _write(out, "remedial", made)
-    return made
 
 
 def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
@@ -218,6 +214,9 @@ def _render(suite: str) -> None:
 def _show(made: dict[str, Any]) -> None:
     if made["suite"] == "remedial":
         console().print(_pages("remedial")[1](made), markup=False)
+        return
+    if made["suite"] != "powerflow":
+        _show_play(made)
         return
     shown = {
         "grid": "case", "task": "task", "states": "variant", "program": "contender",

@@ -119,14 +119,13 @@ def _range(low: float, high: float) -> str:
 
 def _verdict(document: dict[str, Any], *, priced: bool) -> list[str]:
     prices = [row["price_per_mwh"] for row in document["buses"]]
-    prices = [price for price in prices if math.isfinite(price)]
+    prices = [price for price in prices if math.isfinite(price)] or [math.nan]
     worst = max(document["violations"], key=lambda v: v["amount_pu"])
     first = (
         f"{document['case']}: cost {document['cost']:,.2f} per hour, {document['solver']} "
         f"({document['model']}), {document['iterations']} iterations. Generation "
         f"{number(document['generation_mw'])} MW, losses {number(document['losses_mw'])} MW, "
-        f"prices {min(prices, default=math.nan):.2f} to {max(prices, default=math.nan):.2f} per "
-        "MWh."
+        f"prices {min(prices):.2f} to {max(prices):.2f} per MWh."
     )
     where = f", {worst['element']}" if worst["element"] else ""
     judged = f"{document['max_violation_pu']:.1e} p.u. ({worst['kind']}{where})"

@@ -201,9 +201,9 @@ def _finish(result: "StudyResult", report: Path | None, top: int, as_json: bool)
 
 
 def _violated(result: "StudyResult") -> bool:
-    from gridrl.whatif.tables import needs_action
+    from gridrl.whatif.tables import violates
 
-    return any(not one.solved or needs_action(one) for one in result)
+    return any(not one.solved or violates(one) for one in result)
 
 
 def _check_out(path: Path) -> None:

@@ -87,8 +87,9 @@ def build_problem(case: Case) -> OpfProblem:
     """The optimisation problem of the case's own switching state.
 
     Units that are not dispatchable keep their power; those of them that control voltage keep
-    their set point too and give the reactive power it takes, within their limits. An island needs
-    a unit that is a reference or dispatchable; without one it is dead. Each island's first
+    their set point too and give the reactive power it takes, within their limits. So does a unit
+    that controls the voltage of a bus without voltage limits. An island needs a unit that is a
+    reference or dispatchable; without one it is dead. Each island's first
     reference unit (else its first dispatchable one) holds the angle.
 
     Raises

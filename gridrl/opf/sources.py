@@ -70,7 +70,10 @@ def build_sources(case: Case, unit_node: Ints) -> tuple[Sources, Bools]:
     grid = case.grid
     live = unit_node >= 0
     dispatched = grid.dispatchable & live
-    holds = (grid.controls_voltage | grid.is_reference) & ~grid.dispatchable & live
+    # Without limits nothing else would decide on a voltage.
+    unlimited = (grid.v_min == 0) & np.isposinf(grid.v_max)
+    kept = ~grid.dispatchable | unlimited[grid.unit_substation]
+    holds = (grid.controls_voltage | grid.is_reference) & kept & live
     priced = {
         (int(unit), bool(of_q)): k
         for k, (unit, of_q) in enumerate(zip(grid.costs.unit, grid.costs.of_reactive, strict=True))

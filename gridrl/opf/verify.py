@@ -59,11 +59,11 @@ def verify(case: Case, p: Floats, q: Floats, v: Complexes) -> Verdict:
     -------
     Verdict
         Violations of ``p_balance`` and ``q_balance`` at nodes (p.u.), ``flow`` above a branch's
-        rating (p.u. of power or current), ``voltage`` outside its limits or, where a unit that may
-        not be dispatched holds it, off its set point (p.u.), ``angle`` difference (rad), ``p`` and
-        ``q`` of units outside their limits, ``fixed`` power of units that may not be moved, and
-        ``unserved`` power of connected loads without a voltage (p.u.). A number that is missing
-        counts as infinitely wrong.
+        rating (p.u. of power or current), ``voltage`` outside its limits or, where a unit holds
+        it that may not be dispatched or has no such limits, off its set point (p.u.), ``angle``
+        difference (rad), ``p`` and ``q`` of units outside their limits, ``fixed`` power of units
+        that may not be moved, and ``unserved`` power of connected loads without a voltage (p.u.).
+        A number that is missing counts as infinitely wrong.
 
     Raises
     ------
@@ -184,7 +184,9 @@ def _voltage_breach(case: Case, at_unit: Ints, node_v: Complexes, live: Bools) -
     grid = case.grid
     magnitude = np.abs(node_v)
     breach = _outside(magnitude, np.repeat(grid.v_min, 2), np.repeat(grid.v_max, 2))
-    held = (grid.controls_voltage | grid.is_reference) & ~grid.dispatchable & (at_unit >= 0)
+    boundless = ~((grid.v_min > 0) | np.isfinite(grid.v_max))[grid.unit_substation]
+    held = (grid.controls_voltage | grid.is_reference) & (at_unit >= 0)
+    held &= boundless | ~grid.dispatchable
     for unit in np.flatnonzero(held):
         place = at_unit[unit]
         breach[place] = abs(magnitude[place] - case.injection.v_set[0, unit])

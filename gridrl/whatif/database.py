@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -12,12 +14,18 @@ from typing import Any
 import sqlalchemy as sa
 from platformdirs import user_data_dir
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from gridrl.errors import MissingExtra, StudyError
 from gridrl.whatif.schema import VERSION, blob_table, migrate, version_table
 
 _PATIENCE_S = 60  # how long one writer waits for another
+_HINTS = (  # what a database says, and what to do
+    ("locked", "Another process holds it; try again."),
+    ("full", "Make room; what is finished is kept, and `gridrl whatif rerun` goes on."),
+    ("readonly", "You may not write to it; name another with --store."),
+    ("unable to open", "Check its folder, and that you may write there."),
+)
 _LOCK = 0x67726964  # "grid": PostgreSQL's advisory lock while a schema is made
 
 
@@ -72,8 +80,7 @@ class Database:
             raise
         except DBAPIError as problem:
             said = " ".join(str(problem.orig).split())
-            busy = isinstance(problem, OperationalError) and "locked" in said
-            hint = "Another process holds it; try again." if busy else "Is it the right one?"
+            hint = next((h for word, h in _HINTS if word in said), "Is it the right one?")
             raise StudyError(f"The store {self} answers: {said}. {hint}") from None
 
 
@@ -140,7 +147,20 @@ def _on_connect(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     if not tables or (version_table.name,) in tables:  # a stranger's file stays as it is
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch the journal; SQLite does not wait for others here, so we do."""
+    for _ in range(10 * _PATIENCE_S):
+        if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            return
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as busy:
+            if "locked" not in str(busy):
+                raise
+            time.sleep(0.1)
 
 
 def _on_begin(connection: Connection) -> None:

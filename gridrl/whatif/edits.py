@@ -17,6 +17,7 @@ from gridrl.whatif.draft import Draft
 
 MAX_FACTOR = 10.0
 MAX_TAP_PERCENT = 30.0
+_ROUNDING = 1e-6  # a computed 0 MW may come as less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +195,9 @@ def _value(value: Any, name: str, parameter: _Parameter, at: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         unit = f" of {parameter.unit}" if parameter.unit else ""
         raise StudyError(f"{at}'{name}' must be a plain number{unit}, not {_shown(value)}.")
-    number = math.inf if abs(value) >= 1e300 else float(value)
+    number = math.inf if abs(value) >= 1e300 else float(value) + 0.0  # no -0
+    if parameter.low - _ROUNDING <= number < parameter.low:
+        number = parameter.low
     if not (math.isfinite(number) and parameter.low <= number <= parameter.high):
         span = _span(parameter)
         raise StudyError(f"{at}'{name}' is {number:.6g}; {span}{parameter.hint}".rstrip())

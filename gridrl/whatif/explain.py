@@ -169,5 +169,5 @@ def dispatch_words(case: Case, change: Floats) -> str:
         verb = {"shed": "shed", "curtail": "curtail", "redispatch": "dispatch"}[_verb(case, m)]
         if _is_load(case, m):
             p, to = -p, -to
-        said.append(f"{verb} {grid.unit_label[m]} from {p:.1f} to {to:.1f} MW")
+        said.append(f"{verb} {grid.unit_label[m]} from {p:.4g} to {to:.4g} MW")
     return ", ".join(said)

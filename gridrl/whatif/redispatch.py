@@ -32,7 +32,7 @@ MOST_STATES = 40  # contingencies of one program, the worst first; others follow
 MOST_ROWS = 600  # constraints of one program, the highest loadings first
 SHED_PRICE, CURTAIL_PRICE = 1e3, 20.0  # of redispatch, per p.u.
 OVERLOAD_PRICE, WORST_PRICE, INTACT_PRICE = 1e4, 1e7, 1e8  # per loading of 1
-MOVED = 1e-3  # p.u.: less is not worth a phone call; set points are multiples of it
+DIGITS = 3  # of the largest unit: set points are multiples of that, 0.1 MW beside 650 MW
 
 
 class Means(IntEnum):
@@ -69,7 +69,8 @@ def dispatch(
     ``base`` is the case itself, solved with all contingencies.
     """
     low, high, price = _bounds(case, means)
-    free = np.flatnonzero(high - low > MOVED)
+    grain = _grain(case)
+    free = np.flatnonzero(high - low > grain)
     if not reference.solved or not free.size:
         return None
     best = Dispatch(
@@ -84,9 +85,9 @@ def dispatch(
         rows = rows or _rows(best.case, best.found, contingencies, free, options)
         near = best.change - reach, best.change + reach
         bounds = np.maximum(low, near[0]), np.minimum(high, near[1]), price
-        change = _program(best.case, rows, free, best.change, bounds, options)
+        change = _program(best.case, rows, free, best.change, bounds, grain, options)
         step = np.inf if change is None else float(np.abs(change - best.change).max())
-        if change is None or step < MOVED:
+        if change is None or step < grain:
             break
         now = _with_change(case, change)
         found = secure_topologies(now, now.topology, contingencies, options=options)
@@ -135,18 +136,26 @@ def _bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
     return low, high, price
 
 
+def _grain(case: Case) -> float:
+    """Smallest change worth a phone call, p.u.: a power of ten in MW."""
+    largest = float(np.abs(case.injection.p[0]).max(initial=0.0)) * case.grid.s_base_mva
+    if largest <= 0.0:
+        return 1e-3
+    return float(10.0 ** (np.floor(np.log10(largest)) - DIGITS)) / case.grid.s_base_mva
+
+
 def has_means(case: Case, means: Means) -> bool:
     """Whether a kind of means adds anything to those before it."""
     now = _bounds(case, means)
     if means is Means.REDISPATCH:
-        return bool((now[1] - now[0] > MOVED).any())
+        return bool((now[1] - now[0] > _grain(case)).any())
     before = _bounds(case, Means(means - 1))
     return bool(any((a != b).any() for a, b in zip(now[:2], before[:2], strict=True)))
 
 
 def _used(case: Case, change: Floats) -> Means:
     kind = np.array(case.grid.unit_kind)
-    moved = np.abs(change) > MOVED
+    moved = change != 0
     if (moved & np.isin(kind, list(DEMAND_KINDS))).any():
         return Means.SHEDDING
     renewable = np.isin(kind, ("sgen", "storage", "battery")) & ~case.grid.dispatchable
@@ -164,7 +173,7 @@ def _with_change(case: Case, change: Floats) -> Case:
 
 def _program(
     case: Case, rows_left: tuple[Floats, Floats, Bools], free: Ints, change: Floats,
-    bounds: tuple[Floats, Floats, Floats], options: FlowOptions,
+    bounds: tuple[Floats, Floats, Floats], grain: float, options: FlowOptions,
 ) -> Floats | None:  # fmt: skip
     """[n_unit] the cheapest change that keeps all loadings by the linearisation around ``case``.
 
@@ -204,8 +213,8 @@ def _program(
     out = np.zeros(change.size)
     out[free] = solved.x[:n] - solved.x[n : 2 * n]
     p = case.injection.p[0] - change
-    whole = np.clip(np.round((p + out) / MOVED) * MOVED - p, bounds[0], bounds[1])
-    return np.where(np.abs(out) < MOVED, 0.0, whole)
+    whole = np.clip(np.round((p + out) / grain) * grain - p, bounds[0], bounds[1])
+    return np.where(np.abs(out) < grain / 2, 0.0, whole)
 
 
 def _merit(case: Case, free: Ints) -> Floats:
@@ -302,9 +311,10 @@ def generation_cost(case: Case, change: Floats) -> float | None:
     """Change of cost in the file's currency per hour; None where a moved unit has no cost."""
     grid, costs = case.grid, case.grid.costs
     of = {int(u): k for k, u in enumerate(costs.unit) if not costs.of_reactive[k]}
-    moved: Bools = np.abs(change) > MOVED
     total = 0.0
-    for unit in np.flatnonzero(moved & ~np.isin(np.array(grid.unit_kind), list(DEMAND_KINDS))):
+    for unit in np.flatnonzero(
+        (change != 0) & ~np.isin(np.array(grid.unit_kind), list(DEMAND_KINDS))
+    ):
         k = of.get(int(unit))
         if k is None or costs.point_start[k] != costs.point_start[k + 1]:
             return None

@@ -34,6 +34,7 @@ from gridrl.whatif.standing import proof_of, standing_of
 Say = Callable[[str], None]
 GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line
 LESS = 0.95  # or the part of all overloads that it must leave at most
+MOST_EDITS = 4  # that a verdict spells out
 ALIKE = 2  # recommendations that may touch one substation
 
 
@@ -102,12 +103,17 @@ class RemedialResult:
         """The outcome in one sentence."""
         best, now = self.best, float(values(self.base, self.reference)[0])
         if now <= 1.0:
-            return f"Nothing needs to be done: no overload, worst loading {100 * now:.1f} %."
+            dark = int(self.reference.unsolved.sum())
+            but = f" But {dark} contingencies have no power flow." if dark else ""
+            return f"Nothing needs to be done: no overload, worst loading {100 * now:.1f} %.{but}"
         if best.kind == "nothing":
             return f"No action found that lowers the worst loading of {_percent(now)}."
         left = "no overload remains" if best.value <= 1.0 else "overloads remain"
+        what = best.action
+        if len(best.edits) > MOST_EDITS:
+            what = f"{best.kind} in {len(best.edits)} steps, {best.moved_mw:.4g} MW moved"
         return (
-            f"{best.action[0].upper()}{best.action[1:]}: worst loading {_percent(now)} -> "
+            f"{what[0].upper()}{what[1:]}: worst loading {_percent(now)} -> "
             f"{_percent(best.value)}, {left}."
         )
 

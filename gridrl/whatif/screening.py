@@ -41,9 +41,12 @@ class Screened:
     worst: Ints  # [n_action, k] contingencies with the highest loadings, -1: none
 
     def ranking(self) -> Ints:
-        """Actions, best first; those that the screen does not cover come first, to be solved."""
-        value = np.where(np.isnan(self.value), -1.0, self.value)
-        return np.lexsort((value, self.over, np.round(value * 200.0), self.doubtful))
+        """Actions, best first; those that the screen does not cover take every second place."""
+        unknown = np.flatnonzero(np.isnan(self.value))
+        order = np.lexsort((self.value, self.over, np.round(self.value * 200.0), self.doubtful))
+        order = order[~np.isnan(self.value[order])]
+        at = np.concatenate([2 * np.arange(order.size), 2 * np.arange(unknown.size) + 1])
+        return np.concatenate([order, unknown])[np.argsort(at, kind="stable")]
 
 
 def screen(
@@ -77,7 +80,7 @@ def screen(
     alone = loading_after(found, moves)
     order = np.flatnonzero(np.isfinite(alone))
     alone = alone[order]
-    if solved:
+    if solved and which.size:
         losses, kept = _anchored(engine, found, losses)
         which = which[kept]
     loading, cuts = loading_after_losses(found, moves, losses, order)
@@ -86,6 +89,8 @@ def screen(
         value=np.full(n, np.nan), over=np.zeros(n), doubtful=np.zeros(n, np.bool_),
         worst=np.full((n, keep), -1, np.int64),
     )  # fmt: skip
+    known = np.argsort(-np.nan_to_num(standing.pair_loading, nan=-1.0), kind="stable")[:keep]
+    screened.worst[:, : known.size] = known  # those of the case, where the screen knows no better
     screened.value[covered] = np.inf
     at = covered[order]
     screened.value[at] = np.maximum(alone, loading.max(axis=1, initial=0.0))

@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from gridrl.actions import Actions, apply_actions
 from gridrl.case import Case
+from gridrl.errors import GridError
 from gridrl.grid import Floats, Ints
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies
@@ -119,11 +120,11 @@ def search(
     keep = min(8, max(3, each // 6)) if each else 0
     progress(f"screening {len(actions)} actions")
     screened, covered = screen(case, actions, contingencies, options, keep, base)
-    ranking = proposer.propose(case, actions, screened)
+    ranking = _checked(proposer.propose(case, actions, screened), len(actions))
     out = Search(
         actions=actions, chosen=[], found=None, value=np.empty(0), over=np.empty(0),
-        screened=covered, exhaustive=exhaustive, solves=each + 1,
-    )  # fmt: skip
+        screened=covered, exhaustive=exhaustive, solves=2 * (each + 1),
+    )  # fmt: skip  # the case itself: its standing, and the flows that the screen starts from
     part = 0.72 if pairs else 1.0
     most = min(MOST_TRIED, int(TRY_WORK / (1 + keep) / case.grid.n_branch) + 1)
     count = min(ranking.size, most, max(1, int(0.6 * part * budget / (1 + keep))))
@@ -138,6 +139,23 @@ def search(
         _try(case, out, combined[:room], worst[:room], contingencies, reference, options, budget,
              max(1, enough // 2))  # fmt: skip
     return out
+
+
+def _checked(ranking: Ints, n: int) -> Ints:
+    """What a proposer says, each action once.
+
+    Raises
+    ------
+    GridError
+        It names actions that there are not.
+    """
+    ranking = np.asarray(ranking)
+    whole = ranking.ndim == 1 and (ranking.dtype.kind in "iu" or not ranking.size)
+    if not whole or (ranking.size and not 0 <= ranking.min() <= ranking.max() < n):
+        raise GridError(
+            f"The proposer must return indices of actions, 0 to {n - 1}, most promising first."
+        )
+    return np.array(list(dict.fromkeys(ranking.tolist())), np.int64)
 
 
 def _try(
@@ -160,7 +178,7 @@ def _try(
     each = len(contingencies) + 1
     step = max(1, min(BATCH, int(TRY_WORK / each / case.grid.n_branch)))
     for begin in range(0, len(order), step):
-        room = max((budget - out.solves) // each, min(2, enough) - done)
+        room = max(0, (budget - out.solves) // each, min(2, enough) - done)
         batch = [k for k in order[begin : begin + step] if bound[k] < best or done < enough][:room]
         if not batch:
             break

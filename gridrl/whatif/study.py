@@ -37,7 +37,7 @@ class StudySettings:
     flow: FlowOptions = field(default_factory=FlowOptions)
     n1: bool = True  # take every element out in turn, or those of ``outages``
     outages: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, elements) instead of all
-    recommend: bool = True  # where something is violated, say what to do about it
+    recommend: bool = True  # where something is overloaded, say what to do about it
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -187,7 +187,7 @@ class Study:
                 yield self._secured(result, said.of(k))
 
     def _secured(self, result: VariantResult, say: Progress) -> VariantResult:
-        """The result with its outages solved, and with what to do about violations."""
+        """The result with its outages solved, and with what to do about overloads."""
         if not (self.settings.n1 and result.solved):
             say(1.0, result.name)
             return result
@@ -224,11 +224,11 @@ class Study:
     def _advice(
         self, result: VariantResult, outages: Contingencies | None, say: Progress
     ) -> Advice | None:
-        """What the remedial search recommends, where something is violated."""
-        from gridrl.whatif.tables import needs_action
+        """What the remedial search recommends, where something is overloaded: it knows no more."""
+        from gridrl.whatif.tables import overloads
 
         remedial = remedial_search()
-        if not self.settings.recommend or remedial is None or not needs_action(result):
+        if not self.settings.recommend or remedial is None or not overloads(result):
             return None
         say(0.9, f"{result.name}: remedial actions")
         found: dict[str, Any] = remedial.recommend(

@@ -73,11 +73,17 @@ def comparison_rows(study: StudyResult) -> list[Row]:
     return [variant_row(study.base, result) for result in study]
 
 
-def needs_action(result: VariantResult) -> bool:
+def violates(result: VariantResult) -> bool:
     """Whether the state, or one of its outages, violates a limit or leaves demand unsupplied."""
     return bool(violation_rows(result)) or (
         result.n1 is not None and bool(result.n1.insecure().any())
     )
+
+
+def overloads(result: VariantResult) -> bool:
+    """Whether a branch is above its rating, before or after an outage."""
+    after = result.n1 is not None and bool((result.n1.overloads > 0).any())
+    return after or bool((result.flow.loading() > 1.0).any())
 
 
 def violation_rows(result: VariantResult) -> list[Row]:

@@ -201,6 +201,12 @@ def test_an_edit_survives_being_written_and_read(table: dict[str, Any]) -> None:
     assert str(edit)
 
 
+@pytest.mark.parametrize("p_mw", (-0.0, -1e-9))
+def test_a_computed_zero_is_zero(p_mw: float) -> None:
+    edit = parse_edit({"shed": "load:1", "p_mw": p_mw})
+    assert str(edit) == "shed load:1 to 0 MW"
+
+
 def test_words_are_an_operators() -> None:
     assert str(parse_edit({"storage": "storage:0", "p_mw": -5})) == "storage:0 discharges at 5 MW"
     assert str(parse_edit({"scale_load": 1.1, "area": 1})) == "scale load in area 1 by 1.1"

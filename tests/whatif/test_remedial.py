@@ -9,8 +9,8 @@ import pytest
 
 import gridrl
 from gridrl.actions import apply_actions, unitary_actions
-from gridrl.errors import CaseError, ElementError
-from gridrl.security import n_minus_1, security
+from gridrl.errors import CaseError, ElementError, GridError
+from gridrl.security import Contingencies, n_minus_1, security
 from gridrl.security.topologies import secure_topologies
 from gridrl.whatif import apply_edits, parse_edit
 from gridrl.whatif.outlook import REFUSED, reference_of, values
@@ -109,17 +109,38 @@ def test_what_is_locked_is_left_alone(meshed):
         recommend(meshed, options=replace(SWITCHING, locked=("line:999",)))
 
 
-def test_redispatch_keeps_every_unit_within_its_limits(recommended):
-    grid = recommended.case.grid
-    moved = [r for r in recommended.recommendations if r.moved_mw > 0]
-    assert moved
-    for r in moved:
-        p = r.case.injection.p[0]
-        changed = np.flatnonzero(p != recommended.case.injection.p[0])
-        machine = np.array([grid.unit_kind[m] == "gen" for m in changed])
-        which = changed[machine]
-        assert (p[which] <= np.maximum(grid.p_max, 0)[which] + 1e-9).all()
-        assert (p[which] >= np.minimum(grid.p_min, 0)[which] - 1e-9).all()
+def test_redispatch_keeps_every_unit_within_its_limits(meshed):
+    p = meshed.injection.p[0]
+    narrow = replace(meshed, grid=replace(meshed.grid, p_min=p - 0.03, p_max=p + 0.02))
+    options = RemedialOptions(switching=False, curtailment=False, shedding=False)
+    free, held = (recommend(case, options=options) for case in (meshed, narrow))
+    steered = ~np.isin(np.array(meshed.grid.unit_kind), ["load", "shunt"])
+    changes = [
+        np.abs(r.case.injection.p[0] - p)[steered]
+        for r in held.recommendations
+        if r.kind != "nothing"
+    ]
+    assert all(change.max() <= 0.03 + 1e-9 for change in changes)
+    for r in held.recommendations:
+        moved = (r.case.injection.p[0] - p)[steered]
+        assert (moved <= 0.02 + 1e-9).all()
+        assert (moved >= -0.03 - 1e-9).all()
+    wide = [np.abs(r.case.injection.p[0] - p)[steered].max() for r in free.recommendations]
+    assert max(wide) > 0.03  # the limits bind
+
+
+def test_shedding_and_redispatch_balance_but_for_losses(meshed):
+    options = RemedialOptions(switching=False)
+    made = recommend(meshed, options=options)
+    reference = meshed.grid.is_reference
+    before = gridrl.flow(meshed).unit_power().real
+    for r in made.recommendations:
+        after = gridrl.flow(r.case).unit_power().real
+        losses = before.sum() - after.sum()
+        planned = (r.case.injection.p[0] - meshed.injection.p[0])[~reference].sum()
+        taken = (after - before)[reference].sum()
+        assert abs(planned + taken + losses) < 1e-6
+        assert after[reference].sum() <= meshed.grid.p_max[reference].sum() + 0.05
 
 
 def test_a_proposer_decides_what_is_tried(meshed):
@@ -131,6 +152,41 @@ def test_a_proposer_decides_what_is_tried(meshed):
         meshed, options=replace(SWITCHING, combinations=False), proposer=OnlyOpenings()
     )
     assert {r.kind for r in made.recommendations} <= {"line", "nothing"}
+
+
+def test_a_substation_split_already_is_rearranged_too(meshed):
+    # No case of rank one for the screen: AC decides. Joined again, the grid is as good as before.
+    joined = recommend(meshed, options=replace(SWITCHING, combinations=False))
+    reference = joined.reference
+    actions = unitary_actions(meshed, elements=False)
+    topology = apply_actions(meshed, actions, [(k,) for k in range(len(actions))])
+    contingencies = n_minus_1(meshed)
+    every = values(secure_topologies(meshed, topology, contingencies), reference)
+    bad = int(np.argmax(np.where(every < REFUSED, every, 0.0)))
+    split = replace(meshed, topology=apply_actions(meshed, actions, [(bad,)]))
+    made = recommend(split, options=replace(SWITCHING, combinations=False))
+    before = values(made.base, made.reference)[0]
+    assert before > 1.1 * values(joined.base, reference)[0]
+    assert made.best.value <= values(joined.base, reference)[0] + 0.01
+
+
+def test_a_proposer_that_names_no_action_is_told_so(meshed):
+    class Wrong:
+        def propose(self, case, actions, screened):  # noqa: ARG002
+            return np.array([len(actions)])
+
+    with pytest.raises(GridError, match="indices of actions"):
+        recommend(meshed, options=SWITCHING, proposer=Wrong())
+
+
+def test_without_contingencies_the_intact_grid_decides(meshed):
+    rated = replace(meshed, grid=replace(meshed.grid, i_max_from=0.6 * meshed.grid.i_max_from))
+    none = Contingencies(name=(), elements=())
+    made = recommend(rated, contingencies=none)
+    assert made.recommendations[0].kind != "nothing"
+    row = made.to_dict()["recommendations"][0]
+    assert row["after"]["worst_n1_percent"] is None
+    assert row["proof"]["n1_outages"] == 0
 
 
 def test_a_case_without_a_power_flow_is_a_row():

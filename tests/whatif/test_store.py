@@ -221,6 +221,40 @@ def test_what_is_no_store_is_refused_in_one_sentence(
     assert "geheim" not in str(caught.value)
 
 
+def test_a_full_disk_is_said_and_what_is_finished_stays(tmp_path: Path) -> None:
+    path = tmp_path / "studies.sqlite"
+    with Store(path) as store:
+        number = store.begin(small_study())
+        first = next(store.solve(number))
+
+        def small(connection: Any, _: Any) -> None:
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count={pages + 1}")
+
+        store.close()
+        sa.event.listen(store._database._engine, "connect", small)
+        with pytest.raises(StudyError, match=r"disk is full\. Make room; what is finished is kept"):
+            list(store.solve(number))
+    with Store(path) as store:
+        assert store.result(number).base.status == first.status
+        names = [result.name for result in store.solve(number)]
+        assert names
+        assert store.missing(number) == []
+
+
+def test_a_store_that_may_not_be_written_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "studies.sqlite"
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    connection.close()
+    path.chmod(0o400)
+    if os.access(path, os.W_OK):
+        pytest.skip("root may write everything")
+    with pytest.raises(StudyError, match="You may not write to it"):
+        Store(path)
+
+
 def test_damaged_arrays_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "studies.sqlite"
     with Store(path) as store:
@@ -242,6 +276,31 @@ def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
     database.close()
 
 
+OPENER = """
+import sys, time
+from gridrl.whatif import Store
+while time.time() < float(sys.argv[2]):
+    pass  # all at once
+with Store(sys.argv[1]) as store:
+    store.studies()
+"""
+
+
+def test_many_may_make_the_same_new_store_at_once(tmp_path: Path) -> None:
+    path, start = str(tmp_path / "new.sqlite"), str(time.time() + 3.0)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPENER, path, start], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for process in processes:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT number FROM schema_version ORDER BY 1").fetchall()
+    connection.close()
+    assert rows == [(1,), (2,)]
+
+
 # --- processes --------------------------------------------------------------------------------
 WORKER = """
 import sys
@@ -255,7 +314,7 @@ with Store(sys.argv[1]) as store:
 def worker(url: str, number: int) -> Any:
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, url, str(number)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "GRIDRL_QUIET": "1"},
+        stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

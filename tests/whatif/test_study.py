@@ -359,3 +359,26 @@ def test_whatever_is_edited_ends_in_rows_that_are_right_alone(seed: int) -> None
             # Stubborn states stop at 1e-8 p.u. of power; weak grids turn that into more voltage.
             np.testing.assert_allclose(found.flow.v, alone.v, rtol=0, atol=1e-6)
     assert len(render(result)) > 10_000
+
+
+def test_what_is_recommended_is_what_its_edits_do() -> None:
+    from gridrl.whatif import apply_edits
+    from gridrl.whatif.arrays import n1_bytes
+
+    study = Study(case=gridrl.load("case24_ieee_rts")).adding("out", {"open": "line:4"})
+    result = study.run()["out"]
+    assert result.n1 is not None
+    assert result.advice is not None
+    assert len(n1_bytes(result.n1)) > 0
+    before, best = result.advice["before"], result.advice["recommendations"][0]
+    assert before["worst_loading_percent"] == pytest.approx(100 * np.nanmax(result.flow.loading()))
+    assert best["kind"] != "nothing"
+    after = apply_edits(result.case, [parse_edit(edit) for edit in best["edits"]])
+    # The recommendation was proved on its own numbers; its edits are rounded for people.
+    worst = 100 * np.nanmax(gridrl.flow(after).loading())
+    assert worst == pytest.approx(best["after"]["worst_loading_percent"], abs=0.05)
+    secured = gridrl.security(after, contingencies=result.n1.contingencies)
+    assert 100 * np.nanmax(secured.loading) == pytest.approx(
+        best["after"]["worst_n1_percent"], abs=0.05
+    )
+    assert worst < before["worst_loading_percent"]
