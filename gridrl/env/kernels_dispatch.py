@@ -293,12 +293,11 @@ def _share(owed, part, modified, some, low, high, wish, weight):
         for g in range(wish.size):
             if not part[g]:
                 continue
-            wish[g] = min(max(wish[g], low[g]), high[g])
             if _moves(stage, some, modified[g]):
                 free_low += low[g]
                 free_high += high[g]
             else:
-                fixed += wish[g]
+                fixed += min(max(wish[g], low[g]), high[g])
         rest = owed - fixed
         a, b = -1.0, 1.0
         while b < 1e12 and _moved(stage, some, part, modified, low, high, wish, weight, b) < rest:
@@ -316,7 +315,10 @@ def _share(owed, part, modified, some, low, high, wish, weight):
             if part[g] and _moves(stage, some, modified[g]):
                 wish[g] = min(max(wish[g] + middle / weight[g], low[g]), high[g])
         if free_low <= rest <= free_high:
-            return
+            break
+    for g in range(wish.size):
+        if part[g]:
+            wish[g] = min(max(wish[g], low[g]), high[g])
 
 
 @inlined
