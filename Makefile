@@ -47,7 +47,7 @@ test-all: install ## tests, with the slow ones
 # these kernels in a cache of their own.
 .PHONY: test-boundscheck
 test-boundscheck: install ## the kernels' tests with array bounds checked
-	@NUMBA_BOUNDSCHECK=1 $(PYTEST) $(wildcard tests/sparse tests/powerflow tests/security) $(ARGS)
+	@NUMBA_BOUNDSCHECK=1 $(PYTEST) tests/sparse tests/powerflow tests/security tests/opf tests/env $(ARGS)
 
 .PHONY: format
 format: install ## rewrite the files in house style

@@ -143,7 +143,7 @@ def _show_advice(out: "Console", result: "VariantResult", top: int) -> None:
     out.print(f"'{result.name}': {result.advice.get('verdict', '')}", style="bold")
     table = new_table(
         "What can be done", "rank", "action", "steps", "cost", "loading %", "worst N-1 %",
-        "insecure", "proved", right=("rank", "steps", "cost", "loading %", "worst N-1 %"),
+        "not secure", "proved", right=("rank", "steps", "cost", "loading %", "worst N-1 %"),
     )  # fmt: skip
     for item in result.advice.get("recommendations", [])[:top]:
         after = item.get("after") or {}
@@ -156,6 +156,10 @@ def _show_advice(out: "Console", result: "VariantResult", top: int) -> None:
             "yes" if item.get("verified") else "NO",
         )  # fmt: skip
     out.print(table)
+    out.print(
+        "Not secure: outages after which anything is overloaded, also what was so before them.",
+        style="dim",
+    )
 
 
 def show_variant(study: "StudyResult", result: "VariantResult", top: int) -> None:

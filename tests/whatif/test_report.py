@@ -143,7 +143,7 @@ def test_a_recommendation_comes_with_its_proof(result: StudyResult) -> None:
     advised = replace(result, variants=(replace(result.variants[0], advice=ADVICE),))
     text = re.sub(r"\s+", " ", render(advised))
     assert "Proved by AC power flow" in text
-    assert "3 of 54 outages insecure, 0 without a power flow" in text
+    assert "3 of 54 outages not secure" in text
     assert "156.2" in text
     assert "88.8" in text
     assert "Not proved" in text
