@@ -155,13 +155,13 @@ def assemble(net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, 
 @kernel
 def factorise_kkt(net, symbolic, block_of, v, parts, w, held, bend_s, damping, soft, matrix):
     """Assemble and factorise: RIGHT inertia for a descent, WRONG, or SINGULAR."""
-    diagonal, lower, inverse, factor, pivot_s, work = matrix
+    diagonal, lower, inverse, factor, pivot_s = matrix
     good = assemble(
         net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, lower, pivot_s
     )
     if not good:
         return SINGULAR
-    negative = factorise(symbolic, diagonal, lower, inverse, factor, work)
+    negative = factorise(symbolic, diagonal, lower, inverse, factor)
     if negative < 0:
         return SINGULAR
     return RIGHT if negative == 2 * v.size else WRONG
@@ -175,7 +175,7 @@ def solve_condensed(net, symbolic, v, parts, w, held, matrix, right, step, scrat
     """
     _start, _stop, _y, _limit, _node, source_at, source_q, _cost, _low, _high = net
     jacobian, limit_jacobian, _hessian, _bend_v = parts
-    _diagonal, _lower, inverse, factor, pivot_s, _work = matrix
+    _diagonal, _lower, inverse, factor, pivot_s = matrix
     r1, r1_s, r2, r3 = right
     x_va, x_v, x_s, lam, y = step
     b, zero, q, first, first_s = scratch

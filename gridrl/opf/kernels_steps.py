@@ -19,7 +19,7 @@ def workspace(n, n_source, m, n_fill):
     parts = (np.zeros((m, 12)), np.zeros((m, 6)), np.zeros((m, 6)), np.zeros(n))
     matrix = (
         np.zeros((n, 4, 4)), np.zeros((n_fill, 4, 4)), np.zeros((n, 4, 4)),
-        np.zeros((n_fill, 4, 4)), np.zeros(n_source), np.zeros((4, 8)),
+        np.zeros((n_fill, 4, 4)), np.zeros(n_source),
     )  # fmt: skip
     scratch = (
         np.zeros((n, 4)), np.zeros((n, 2)), np.zeros(nh), np.zeros((n, 2)), np.zeros(n_source),
