@@ -31,7 +31,7 @@ REFINEMENTS = 6
 # Directions that GMRES may add.
 KRYLOV = 12
 # The step of a slack may be wrong by this share of the slack.
-SLACK_SHARE = 1e-3
+SLACK_SHARE = 1e-2
 
 RIGHT, WRONG, SINGULAR = 0, 1, 2
 
