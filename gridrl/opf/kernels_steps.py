@@ -6,8 +6,8 @@ The constants are those of A. Waechter and L. T. Biegler, Mathematical Programmi
 import numpy as np
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import split_right, split_step
 from gridrl.opf.kernels_model import add_gradients
+from gridrl.opf.kernels_refine import split_right, split_step
 
 DAMPING_FIRST, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-20, 1e20
 
