@@ -4,6 +4,7 @@ Shared by the solvers that use `gridrl.opf.kernels_model`; it solves nothing.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,19 +38,40 @@ class Arranged:
     held: Bools  # [n_node, 2] angle, voltage
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Order:
+    node: Ints
+    row: Ints
+    symbolic: tuple[NDArray[Any], ...]
+    block_of: Ints
+
+
+@lru_cache(maxsize=8)
+def _order(n: int, from_node: bytes, to_node: bytes) -> _Order:
+    """Order and fill of a graph; kept, because scenarios of one grid share them."""
+    left, right = np.frombuffer(from_node, np.int64), np.frombuffer(to_node, np.int64)
+    pattern = analyse(n, left, right)
+    u_ptr, u_idx = pattern.u_ptr, pattern.u_idx
+    start, stop = pattern.row[left], pattern.row[right]
+    column = np.repeat(np.arange(n), np.diff(u_ptr))
+    wanted = np.minimum(start, stop) * n + np.maximum(start, stop)
+    return _Order(
+        node=pattern.node,
+        row=pattern.row,
+        symbolic=(u_ptr, u_idx, *update_targets(u_ptr, u_idx)),
+        block_of=np.searchsorted(column * n + u_idx, wanted).astype(np.int64),
+    )
+
+
 def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
     """Order the nodes for little fill, and lay out everything in that order.
 
     Limits are widened by ``relax``: relative to them, but by ten times that, p.u., at most.
     """
     n, m = problem.n_node, problem.n_line
-    pattern = analyse(n, problem.from_node, problem.to_node)
-    node, row = pattern.node, pattern.row
+    order = _order(n, problem.from_node.tobytes(), problem.to_node.tobytes())
+    node, row = order.node, order.row
     start, stop = row[problem.from_node], row[problem.to_node]
-    u_ptr, u_idx = pattern.u_ptr, pattern.u_idx
-    column = np.repeat(np.arange(n), np.diff(u_ptr))
-    wanted = np.minimum(start, stop) * n + np.maximum(start, stop)
-    block_of = np.searchsorted(column * n + u_idx, wanted).astype(np.int64)
     sources = problem.sources
     low = np.concatenate([problem.v_min[node], sources.lower, problem.angle_min])
     high = np.concatenate([problem.v_max[node], sources.upper, problem.angle_max])
@@ -112,8 +134,8 @@ def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
         node=node,
         row=row,
         net=net,
-        symbolic=(u_ptr, u_idx, *update_targets(u_ptr, u_idx)),
-        block_of=block_of,
+        symbolic=order.symbolic,
+        block_of=order.block_of,
         active=active,
         held=held,
     )

@@ -17,7 +17,7 @@ from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus
 from gridrl.opf.start import Start, choose_start
 
-RELAX = 1e-8  # limits are widened by this much, p.u., so that there is room between equal ones
+RELAX = 1e-9  # limits are widened by this much, p.u., so that there is room between equal ones
 PUSH = 1e-2  # the start keeps this distance from limits, or this share of the range
 STRAIN = 5.0  # a phase shifter this many times over its rating is no place to begin
 STEEPEST = 100.0  # the cost is scaled so that its slopes start below this

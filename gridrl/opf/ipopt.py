@@ -63,7 +63,10 @@ def solve(
         iterations[0] = iteration
         return True
 
+    # It would widen limits by 1e-8 and clip the solution in the end, which unbalances nodes by up
+    # to 1e-4 p.u.
     settings: dict[str, Any] = {"print_level": 0, "sb": "yes", "tol": tolerance}
+    settings |= {"bound_relax_factor": 0.0}
     nlp = ipyopt.Problem(
         *model.bounds(), model.jacobian_places(), model.hessian_places(),
         model.cost, model.gradient, model.constraints, model.jacobian, model.hessian,

@@ -17,11 +17,10 @@ from gridrl.opf.kernels_kkt import (
     RIGHT,
     SINGULAR,
     factorise_kkt,
-    krylov_memory,
-    solve_refined,
     weights,
 )
 from gridrl.opf.kernels_model import cost_slopes, derivatives, evaluate, times_inequalities
+from gridrl.opf.kernels_refine import krylov_memory, solve_refined
 from gridrl.opf.kernels_restore import IMPOSSIBLE, RESTORED, restore
 from gridrl.opf.kernels_steps import (
     DAMPING_MOST,

@@ -7,7 +7,7 @@ over balances and limits of branches, by Newton's method. Bounds hold throughout
 import numpy as np
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import CAPS, RIGHT, factorise_kkt, krylov_memory, solve_refined, weights
+from gridrl.opf.kernels_kkt import CAPS, RIGHT, factorise_kkt, weights
 from gridrl.opf.kernels_model import (
     add_gradients,
     derivatives,
@@ -15,6 +15,7 @@ from gridrl.opf.kernels_model import (
     times_balances,
     times_inequalities,
 )
+from gridrl.opf.kernels_refine import krylov_memory, solve_refined
 from gridrl.opf.kernels_steps import (
     DAMPING_MOST,
     barrier_sum,

@@ -6,8 +6,8 @@ The constants are those of A. Waechter and L. T. Biegler, Mathematical Programmi
 import numpy as np
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import split_right, split_step
 from gridrl.opf.kernels_model import add_gradients
+from gridrl.opf.kernels_refine import split_right, split_step
 
 DAMPING_FIRST, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-20, 1e20
 
@@ -19,7 +19,7 @@ def workspace(n, n_source, m, n_fill):
     parts = (np.zeros((m, 12)), np.zeros((m, 6)), np.zeros((m, 6)), np.zeros(n))
     matrix = (
         np.zeros((n, 4, 4)), np.zeros((n_fill, 4, 4)), np.zeros((n, 4, 4)),
-        np.zeros((n_fill, 4, 4)), np.zeros(n_source), np.zeros((4, 8)),
+        np.zeros((n_fill, 4, 4)), np.zeros(n_source),
     )  # fmt: skip
     scratch = (
         np.zeros((n, 4)), np.zeros((n, 2)), np.zeros(nh), np.zeros((n, 2)), np.zeros(n_source),

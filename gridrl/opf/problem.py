@@ -57,7 +57,7 @@ class OpfProblem:
     # What is chosen, and what could not be supplied
     sources: Sources
     unit_node: Ints  # [n_unit] -1 where disconnected or without supply
-    lost_demand: Floats  # [n_unit] p.u. drawn by units that nothing supplies
+    lost_demand: Floats  # [n_unit] p.u. apparent power of fixed units that nothing supplies
 
     @property
     def n_node(self) -> int:
@@ -122,7 +122,7 @@ def build_problem(case: Case) -> OpfProblem:
     substation = flat // 2
     v_min, v_max = _voltage_limits(case, substation, unit_node, holds)
     s_max, i_max = _flow_limits(grid, line)
-    demand = np.maximum(-case.injection.p[0], 0.0)
+    demand = np.where(grid.dispatchable, 0.0, np.hypot(case.injection.p[0], case.injection.q[0]))
     return OpfProblem(
         case=case,
         substation=substation,

@@ -174,7 +174,7 @@ def _overloads(
     over = np.maximum(np.maximum(np.abs(s_from), np.abs(s_to)) - grid.s_max, 0.0)
     for power, at, limit in ((s_from, at_from, grid.i_max_from), (s_to, at_to, grid.i_max_to)):
         magnitude = np.abs(node_v[at])
-        live = (at >= 0) & ~(magnitude == 0)
+        live = (at >= 0) & (power != 0)
         current = np.divide(np.abs(power), magnitude, out=np.zeros(at.size), where=live)
         over = np.maximum(over, np.where(live, np.maximum(current - limit, 0.0), 0.0))
     return over

@@ -49,121 +49,59 @@ def update_targets(u_ptr, u_idx):
     return start, target
 
 
-@kernel
-def invert_block(block, inverse, work):
-    """Invert a symmetric 4x4 block by pivoted elimination; False where it is singular.
-
-    ``work`` is float64[4, 8].
-    """
-    total = 0.0
-    for i in range(4):
-        for j in range(4):
-            work[i, j] = block[i, j]
-            work[i, 4 + j] = 0.0
-            total += abs(block[i, j])
-        work[i, 4 + i] = 1.0
-    if not total < np.inf:  # NaN too
-        return False
-    for k in range(4):
-        p = k
-        for i in range(k + 1, 4):
-            if abs(work[i, k]) > abs(work[p, k]):
-                p = i
-        if work[p, k] == 0.0:
-            return False
-        if p != k:
-            for j in range(8):
-                swap = work[k, j]
-                work[k, j] = work[p, j]
-                work[p, j] = swap
-        scale = 1.0 / work[k, k]
-        for j in range(k, 8):
-            work[k, j] *= scale
-        for i in range(4):
-            if i != k:
-                w = work[i, k]
-                if w != 0.0:
-                    for j in range(k, 8):
-                        work[i, j] -= w * work[k, j]
-    for i in range(4):
-        for j in range(4):
-            inverse[i, j] = work[i, 4 + j]
-    return True
+# The six ways to split four rows into a pivot of two and the rest.
+SPLITS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2), (1, 2, 0, 3), (1, 3, 0, 2), (2, 3, 0, 1))
 
 
 @kernel
-def negative_eigenvalues(block, m):
-    """How many eigenvalues of a symmetric 4x4 block are negative (Bunch and Parlett, 1971).
+def invert_block(block, inverse):
+    """Invert a symmetric 4x4 block; its number of negative eigenvalues, -1 where it is singular.
 
-    ``m`` is float64[4, 4] of work space.
+    Two pivots of size two, the first the one whose smaller eigenvalue is largest. Inertia adds up
+    over pivots (Haynsworth, Linear Algebra and its Applications 1, 1968).
     """
-    for i in range(4):
-        for j in range(4):
-            m[i, j] = block[i, j]
-    negative = 0
-    size = 4
-    while size > 0:
-        diagonal = 0.0
-        p = 0
-        other = 0.0
-        r = 0
-        s = 0
-        for a in range(size):
-            if abs(m[a, a]) >= diagonal:
-                diagonal = abs(m[a, a])
-                p = a
-            for b in range(a):
-                if abs(m[a, b]) > other:
-                    other = abs(m[a, b])
-                    r = a
-                    s = b
-        if size == 1 or diagonal >= 0.6404 * other:  # (1 + sqrt(17)) / 8
-            _swap(m, p, size - 1)
-            size -= 1
-            pivot = m[size, size]
-            if pivot < 0.0:
-                negative += 1
-            if pivot == 0.0:
-                return negative + 5  # singular: no count is right
-            for a in range(size):
-                w = m[a, size] / pivot
-                for b in range(size):
-                    m[a, b] -= w * m[size, b]
-        else:
-            _swap(m, r, size - 1)  # r > s
-            _swap(m, s, size - 2)
-            size -= 2
-            negative += 1  # such a 2x2 pivot has one eigenvalue of each sign
-            p11 = m[size, size]
-            p12 = m[size, size + 1]
-            p22 = m[size + 1, size + 1]
-            det = p11 * p22 - p12 * p12
-            for a in range(size):
-                x = m[a, size]
-                y = m[a, size + 1]
-                w1 = (p22 * x - p12 * y) / det
-                w2 = (p11 * y - p12 * x) / det
-                for b in range(size):
-                    m[a, b] -= w1 * m[size, b] + w2 * m[size + 1, b]
+    best = -1.0
+    choice = 0
+    for k in range(6):
+        i, j = SPLITS[k][0], SPLITS[k][1]
+        size = abs(block[i, i]) + abs(block[j, j]) + abs(block[i, j])
+        det = abs(block[i, i] * block[j, j] - block[i, j] * block[i, j])
+        if det > best * size:
+            best = det / size
+            choice = k
+    if not 0.0 < best < np.inf:  # NaN too
+        return -1
+    i, j, k, m = SPLITS[choice]
+    a, b, c = block[i, i], block[i, j], block[j, j]
+    det = a * c - b * b
+    p, q, r = c / det, -b / det, a / det  # inverse of the pivot
+    negative = 1 if det < 0.0 else (2 if a < 0.0 else 0)
+    # Rows of L: what the rest has in common with the pivot
+    ki, kj, mi, mj = block[k, i], block[k, j], block[m, i], block[m, j]
+    ki_, kj_ = ki * p + kj * q, ki * q + kj * r
+    mi_, mj_ = mi * p + mj * q, mi * q + mj * r
+    d = block[k, k] - ki_ * ki - kj_ * kj
+    e = block[k, m] - ki_ * mi - kj_ * mj
+    f = block[m, m] - mi_ * mi - mj_ * mj
+    det = d * f - e * e
+    if det == 0.0 or not abs(det) < np.inf:
+        return -1
+    negative += 1 if det < 0.0 else (2 if d < 0.0 else 0)
+    s, t, u = f / det, -e / det, d / det  # inverse of the Schur complement
+    inverse[k, k], inverse[m, m] = s, u
+    inverse[k, m] = inverse[m, k] = t
+    inverse[i, k] = inverse[k, i] = -(ki_ * s + mi_ * t)
+    inverse[j, k] = inverse[k, j] = -(kj_ * s + mj_ * t)
+    inverse[i, m] = inverse[m, i] = -(ki_ * t + mi_ * u)
+    inverse[j, m] = inverse[m, j] = -(kj_ * t + mj_ * u)
+    inverse[i, i] = p - ki_ * inverse[i, k] - mi_ * inverse[i, m]
+    inverse[i, j] = inverse[j, i] = q - ki_ * inverse[j, k] - mi_ * inverse[j, m]
+    inverse[j, j] = r - kj_ * inverse[j, k] - mj_ * inverse[j, m]
     return negative
 
 
 @kernel
-def _swap(m, a, b):
-    """Exchange two rows and the same columns."""
-    if a != b:
-        for j in range(4):
-            keep = m[a, j]
-            m[a, j] = m[b, j]
-            m[b, j] = keep
-        for i in range(4):
-            keep = m[i, a]
-            m[i, a] = m[i, b]
-            m[i, b] = keep
-
-
-@kernel
-def factorise(symbolic, diagonal, lower, inverse, factor, work):
+def factorise(symbolic, diagonal, lower, inverse, factor):
     """Factorise in place; the number of negative eigenvalues, or -1 where a pivot is singular.
 
     Parameters
@@ -176,14 +114,14 @@ def factorise(symbolic, diagonal, lower, inverse, factor, work):
         Blocks below the diagonal, by column; zero where only fill will be. Overwritten.
     inverse, factor : float64[n, 4, 4], float64[n_fill, 4, 4]
         Filled with the inverse pivots and with L.
-    work : float64[4, 8]
     """
     u_ptr, u_idx, start, target = symbolic
     negative = 0
     for k in range(u_ptr.size - 1):
-        negative += negative_eigenvalues(diagonal[k], work[:, :4])
-        if not invert_block(diagonal[k], inverse[k], work):
+        sign = invert_block(diagonal[k], inverse[k])
+        if sign < 0:
             return -1
+        negative += sign
         pivot = inverse[k]
         first, last = u_ptr[k], u_ptr[k + 1]
         for a in range(first, last):

@@ -191,6 +191,22 @@ def test_load_that_is_cut_off_is_said_to_be(case30):
     assert verdict["p_balance"].amount_pu < LIMITS
 
 
+def test_a_branch_with_one_open_end_cuts_off_as_an_open_one_does(case30):
+    """Bus 26 again, and a generator's power there instead of a load."""
+    grid = case30.grid
+    branch = case30.grid.branch_label.index("line:34 (25-26)")
+    busbar = case30.topology.busbar.copy()
+    busbar[0, branch] = 0
+    case = replace(case30, topology=replace(case30.topology, busbar=busbar))
+    solution = solve(case)
+    assert solution.status is OpfStatus.ISLANDED
+    verdict = judged(case, solution)
+    assert {v.kind for v in verdict.violations if v.amount_pu > LIMITS} == {"unserved"}
+    turned = replace(case, injection=replace(case.injection, p=np.abs(case.injection.p)))
+    assert grid.substation_name[grid.to_substation[branch]] == "26"
+    assert solve(turned).status is not OpfStatus.OPTIMAL
+
+
 def test_a_split_substation_has_two_voltages(case30):
     grid = case30.grid
     busbar = case30.topology.busbar.copy()

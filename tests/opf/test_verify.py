@@ -1,6 +1,7 @@
 """The judge: published objectives on one side, planted wrong answers on the other."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from gridrl.opf import solve, verify
 from tests.cases import pglib_files
 
 LIMITS = 1e-6  # p.u., what a solution may break
-FLOWN = ("p_balance", "q_balance")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,10 @@ def test_a_solution_passes_and_costs_what_is_published(solved):
     assert f"{verdict.cost:.4e}" == "9.7214e+04"
 
 
-def test_a_power_flow_balances():
-    case = gridrl.load("case14")
+# features.m: taps, phase shifts, an isolated bus, shunts
+@pytest.mark.parametrize("name", ("case14", Path(__file__).parent.parent / "cases" / "features.m"))
+def test_a_power_flow_balances(name):
+    case = gridrl.load(name)
     result = gridrl.flow(case)
     v = np.full((case.grid.n_substation, 2), np.nan + 0j)
     v[:, 0] = result.v[0]
@@ -43,7 +45,21 @@ def test_a_power_flow_balances():
         assert verdict[kind].amount_pu < 1e-7
 
 
-def dispatched(case, kind="gen"):
+def test_the_angle_difference_is_from_less_to(solved):
+    case, solution = solved
+    grid = case.grid
+    angle = np.angle(solution.v[:, 0])
+    difference = angle[grid.from_substation[7]] - angle[grid.to_substation[7]]
+    assert abs(difference) > 0.01
+    for field, sign in (("angle_max", -1.0), ("angle_min", 1.0)):
+        limit = getattr(grid, field).copy()
+        limit[7] = difference + sign * 0.004
+        verdict = judge(replace(case, grid=replace(grid, **{field: limit})), solution)
+        assert verdict["angle"].amount_pu == pytest.approx(0.004)
+        assert verdict["angle"].element == grid.branch_label[7]
+
+
+def dispatched(case):
     grid = case.grid
     on = case.topology.busbar[0, 2 * grid.n_branch :] > 0
     return np.flatnonzero(grid.dispatchable & on & (grid.p_max - grid.p_min > 0.1))

