@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,20 @@ class Contingencies:
 
     def members(self, grid: Grid) -> tuple[Ints, Ints, Ints, Ints]:
         """Branches and units of every contingency: (b_of, b_branch, u_of, u_unit)."""
-        by_branch = _grouped(grid.branch_element, grid.n_element)
-        by_unit = _grouped(grid.unit_element, grid.n_element)
-        branches = [np.concatenate([by_branch[e] for e in set_]) for set_ in self.elements]
-        units = [np.concatenate([by_unit[e] for e in set_]) for set_ in self.elements]
-        return *_stacked(branches), *_stacked(units)
+        of = np.cumsum([0, *(len(set_) for set_ in self.elements)], dtype=np.int64)
+        flat = np.fromiter(chain.from_iterable(self.elements), np.int64, count=int(of[-1]))
+        n = grid.n_element
+        return *_owned(grid.branch_element, n, of, flat), *_owned(grid.unit_element, n, of, flat)
 
 
-def _grouped(owner: Ints, n: int) -> list[Ints]:
-    order = np.argsort(owner, kind="stable")
-    cuts = np.cumsum(np.bincount(owner, minlength=n))[:-1]
-    return [part.astype(np.int64) for part in np.split(order, cuts)]
-
-
-def _stacked(parts: list[Ints]) -> tuple[Ints, Ints]:
-    of = np.concatenate([[0], np.cumsum([part.size for part in parts])]).astype(np.int64)
-    flat = np.concatenate(parts) if parts else np.empty(0, np.int64)
-    return of, flat.astype(np.int64)
+def _owned(owner: Ints, n: int, of: Ints, elements: Ints) -> tuple[Ints, Ints]:
+    """What belongs to the elements ``elements[of[k]:of[k + 1]]`` of each contingency."""
+    by_element = np.argsort(owner, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n))]).astype(np.int64)
+    count = first[elements + 1] - first[elements]
+    ends = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    entry = np.arange(ends[-1]) + np.repeat(first[elements] - ends[:-1], count)
+    return ends[of], by_element[entry].astype(np.int64)
 
 
 def n_minus_1(
