@@ -1,5 +1,6 @@
 """``gridrl whatif run | list | show | rerun | export | delete``: studies from the command line."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -214,6 +215,18 @@ def _check_out(path: Path) -> None:
         require_pyarrow()
 
 
+def _existing(store: str | None) -> str | None:
+    """The store asked for, unless it is a file that is not there: reading makes none."""
+    from gridrl.errors import StudyError
+
+    if store is not None and "://" not in store and not os.path.exists(store):  # noqa: PTH110 - False, too, for what can be no path
+        raise StudyError(
+            f"There is no store of studies at {store}. Correct the path, or let "
+            "`gridrl whatif run` make one there."
+        )
+    return store
+
+
 @app.command(name="list")
 def list_(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Every study that is kept, newest first."""
@@ -248,7 +261,7 @@ def show(
     from gridrl.whatif import Store
     from gridrl.whatif.export import document
 
-    with Store(store) as opened:
+    with Store(_existing(store)) as opened:
         result = opened.result(number)
         left = opened.missing(number)
         head = opened.head(number)
@@ -289,7 +302,7 @@ def rerun(
 
     if report is not None:
         _check_out(report)
-    with Store(store) as opened:
+    with Store(_existing(store)) as opened:
         _note_change(opened.head(number))
         if opened.missing(number):
             result = _run_kept(opened, number)
@@ -354,7 +367,7 @@ def export(
         raise StudyError(f"--table: no table '{table}'. {nearest(table, TABLES)}")
     for path in out:
         check_writeable(path, _OUT, "export")
-    with Store(store) as opened:
+    with Store(_existing(store)) as opened:
         result = opened.result(number)
     for path in out:
         write(path, result, table)
@@ -371,7 +384,7 @@ def delete(
     """Remove studies from the store."""
     from gridrl.whatif import Store
 
-    with Store(store) as opened:
+    with Store(_existing(store)) as opened:
         for number in numbers:
             head = opened.head(number)
             if not yes:

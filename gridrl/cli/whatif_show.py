@@ -143,7 +143,7 @@ def _show_advice(out: "Console", result: "VariantResult", top: int) -> None:
     out.print(f"'{result.name}': {result.advice.get('verdict', '')}", style="bold")
     table = new_table(
         "What can be done", "rank", "action", "steps", "cost", "loading %", "worst N-1 %",
-        "not secure", "proved", right=("rank", "steps", "cost", "loading %", "worst N-1 %"),
+        "not secure", "AC checked", right=("rank", "steps", "cost", "loading %", "worst N-1 %"),
     )  # fmt: skip
     for item in result.advice.get("recommendations", [])[:top]:
         after = item.get("after") or {}
@@ -157,7 +157,8 @@ def _show_advice(out: "Console", result: "VariantResult", top: int) -> None:
         )  # fmt: skip
     out.print(table)
     out.print(
-        "Not secure: outages after which anything is overloaded, also what was so before them.",
+        "Not secure: outages after which a branch is overloaded, also one that was so before; or "
+        "that break a voltage limit or cut demand off.",
         style="dim",
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gridrl.errors import GridError
 from gridrl.grid import Bools, Complexes, Floats, Injection, Ints
 from gridrl.powerflow.kernels_controls import held_power
-from gridrl.powerflow.kernels_states import FIXED
+from gridrl.powerflow.kernels_islands import FIXED
 from gridrl.powerflow.model import Model
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.solve import Solved, States, solve

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from gridrl.errors import GridError, offending
 from gridrl.grid import Bools, Complexes, Floats, Grid, Injection, Ints, Topology
 from gridrl.powerflow.dc import angles
+from gridrl.powerflow.kernels_islands import FIXED, PQ, PV, live_rows
 from gridrl.powerflow.kernels_loads import node_injections
-from gridrl.powerflow.kernels_states import FIXED, PQ, PV, live_rows
 from gridrl.sparse.pattern import Pattern, analyse
 
 DEMAND_KINDS = frozenset({"load", "asymmetric_load", "motor", "ward", "xward", "dangling_line"})

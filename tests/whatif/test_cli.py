@@ -165,10 +165,10 @@ def test_ctrl_c_says_what_is_kept(
         (("run", "x" * 5000 + ".toml"), "File name too long"),
         (("run", "case39", "--report", "x" * 5000 + ".html"), "File name too long"),
         (("list", "--store", "x" * 5000), "File name too long"),
-        (("show", "1"), "No study 1 in"),
-        (("rerun", "1"), "No study 1 in"),
-        (("delete", "1", "--yes"), "No study 1 in"),
-        (("export", "1", "x.html"), "No study 1 in"),
+        (("show", "1"), "There is no store of studies at"),
+        (("rerun", "1"), "There is no store of studies at"),
+        (("delete", "1", "--yes"), "There is no store of studies at"),
+        (("export", "1", "x.html"), "There is no store of studies at"),
         (("list", "--store", "/proc/none/x"), "cannot be made"),
     ),
 )
@@ -197,3 +197,12 @@ def test_the_example_is_what_its_page_says(cli: Cli, tmp_path: Path) -> None:
     assert rows["gen 25 out, 19 up"]["overloads"] == 0
     assert len(rows) == 8
     assert not any(row["lost_load_mw"] for name, row in rows.items() if name != "line 43 open")
+
+
+def test_reading_a_store_that_is_not_there_makes_none(cli: Cli, tmp_path: Path) -> None:
+    where = tmp_path / "other.sqlite"
+    for asked in (("show", 1), ("rerun", 1), ("delete", 1, "--yes")):
+        ran = cli("whatif", *asked, "--store", where)
+        assert ran.code == 2
+        assert "There is no store of studies at" in ran.err
+        assert not where.exists()

@@ -142,11 +142,11 @@ def test_its_numbers_are_those_of_the_tables(result: StudyResult) -> None:
 def test_a_recommendation_comes_with_its_proof(result: StudyResult) -> None:
     advised = replace(result, variants=(replace(result.variants[0], advice=ADVICE),))
     text = re.sub(r"\s+", " ", render(advised))
-    assert "Proved by AC power flow" in text
+    assert "Checked by AC power flow" in text
     assert "3 of 54 outages not secure" in text
     assert "156.2" in text
     assert "88.8" in text
-    assert "Not proved" in text
+    assert "Not checked" in text
     assert "178 candidates, 60 AC power flows; trying everything would take 3,560" in text
 
 
