@@ -89,7 +89,7 @@ def dispatch(
         step = np.inf if change is None else float(np.abs(change - best.change).max())
         if change is None or step < grain:
             break
-        now = _with_change(case, change)
+        now = with_change(case, change)
         found = secure_topologies(now, now.topology, contingencies, options=options)
         solves += found.solves
         value = float(values(found, reference)[0])
@@ -104,6 +104,11 @@ def dispatch(
             case=now, change=change, used=_used(case, change), found=found, value=value, solves=0
         )
     return replace(best, solves=solves) if best.change.any() else None
+
+
+def bounds_of(case: Case, means: Means) -> tuple[Floats, Floats, Floats, float]:
+    """`_bounds`, and the smallest change worth a phone call, p.u."""
+    return *_bounds(case, means), _grain(case)
 
 
 def _bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
@@ -162,7 +167,7 @@ def _used(case: Case, change: Floats) -> Means:
     return Means.CURTAILMENT if (moved & renewable).any() else Means.REDISPATCH
 
 
-def _with_change(case: Case, change: Floats) -> Case:
+def with_change(case: Case, change: Floats) -> Case:
     """The case with changed injections; a load keeps its power factor."""
     p, q = case.injection.p.copy(), case.injection.q.copy()
     load = np.isin(np.array(case.grid.unit_kind), list(DEMAND_KINDS)) & (p[0] < 0)
@@ -184,7 +189,7 @@ def _program(
         return None
     low, high, price = (array[free] for array in bounds)
     price = price * _merit(case, free)
-    room = _reference_room(case, options)
+    room = reference_room(case, options)
     n, m = free.size, left.size
     # up and down apart, each with its price; what is too much of each loading; the worst of those
     over = np.where(intact, INTACT_PRICE, OVERLOAD_PRICE)
@@ -232,7 +237,7 @@ def _merit(case: Case, free: Ints) -> Floats:
     )
 
 
-def _reference_room(case: Case, options: FlowOptions) -> tuple[float, float]:
+def reference_room(case: Case, options: FlowOptions) -> tuple[float, float]:
     """What the sum of all changes may be, p.u.: the reference takes up the opposite."""
     grid = case.grid
     power = prepare(case, options=options).flow().unit_power().real

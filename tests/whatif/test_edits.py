@@ -103,7 +103,7 @@ EDITS = {
 }
 
 
-@pytest.mark.parametrize("position", [-4, 0, 3])
+@pytest.mark.parametrize("position", (-4, 0, 3))
 def test_a_tap_changer_at_the_low_side_moves_as_in_pandapower(position: int) -> None:
     net = storage_ring()
     net.trafo.loc[0, "tap_side"] = "lv"
