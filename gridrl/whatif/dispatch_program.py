@@ -103,7 +103,7 @@ def linearise(
         gone[row, unit[u_of[k] : u_of[k + 1]]] = True
     busbar[:, 2 * grid.n_branch :][gone] = 0
     result = prepare(case, options=options).flow(Topology(busbar=busbar, closed=closed))
-    loading = np.stack([np.nan_to_num(result.loading(k), nan=0.0) for k in range(result.batch)])
+    loading = np.nan_to_num(result.loadings(), nan=0.0)
     state, at = np.nonzero(loading > NEAR)
     worst = np.argsort(-loading[state, at], kind="stable")[:MOST_ROWS]
     state, at = state[worst], at[worst]
