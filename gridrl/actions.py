@@ -7,7 +7,7 @@ Vocabulary: a *configuration* says which terminals of a substation sit on busbar
 only in the numbering of the busbars, or in which of two equal elements moves, are the same one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -43,13 +43,24 @@ class Actions:
 
     def some(self, which: Ints) -> "Actions":
         """These actions only."""
-        counts = np.diff(self.moved_of)[which]
-        parts = [self.on_busbar2(int(k)) for k in which]
+        of, at = self.places(which)
         return Actions(
             kind=self.kind[which], element=self.element[which], substation=self.substation[which],
-            moved_of=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            moved=np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64),
+            moved_of=of, moved=self.moved[at],
         )  # fmt: skip
+
+    def places(self, which: Ints) -> tuple[Ints, Ints]:
+        """Where the terminals of some actions are in ``moved``, one action after the other.
+
+        Returns
+        -------
+        of : [k + 1]
+            Places of action k are at[of[k]:of[k + 1]].
+        at : [m]
+        """
+        counts = np.diff(self.moved_of)[which]
+        of = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return of, np.repeat(self.moved_of[which] - of[:-1], counts) + np.arange(of[-1])
 
     def substations(self) -> Ints:
         """Substations that some action splits: those an engine must be prepared for."""
@@ -100,20 +111,20 @@ def unitary_actions(
         element += which
     n_element = len(element)
     where = range(grid.n_substation) if substations is None else sorted(set(substations))
-    substation: list[int] = []
-    moved: list[Ints] = []
-    for s in where:
-        for terminals in _configurations(case, int(s), alone_line, most):
-            substation.append(int(s))
-            moved.append(terminals)
-    counts = [0] * n_element + [part.size for part in moved]
-    n_configured = len(substation)
+    here, at = _grouped(grid.terminal_substation, grid.n_substation), connected(case)
+    found = [(s, *_configurations(case, here[s][at[here[s]]], alone_line, most))
+             for s in where if not grid.is_star[s]]  # fmt: skip
+    counts = [np.zeros(n_element, np.int64), *(on2.sum(axis=1) for _, _, on2 in found)]
+    n_configured = sum(on2.shape[0] for _, _, on2 in found)
+    none = np.empty(0, np.int64)
     return Actions(
         kind=np.array(kinds + [CONFIGURE] * n_configured, np.int64),
         element=np.array(element + [-1] * n_configured, np.int64),
-        substation=np.array([-1] * n_element + substation, np.int64),
-        moved_of=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        moved=np.concatenate([np.empty(0, np.int64), *moved]).astype(np.int64),
+        substation=np.concatenate(
+            [np.full(n_element, -1), *(np.full(on2.shape[0], s) for s, _, on2 in found)]
+        ).astype(np.int64),
+        moved_of=np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64),
+        moved=np.concatenate([none, *(movable[np.nonzero(on2)[1]] for _, movable, on2 in found)]),
     )
 
 
@@ -134,17 +145,18 @@ def _in_service(case: Case) -> list[int]:
     return [int(e) for e in found if grid.element_kind[int(e)] in SWITCHABLE]
 
 
-def _configurations(case: Case, s: int, alone_line: bool, most: int) -> Iterator[Ints]:
-    """Terminals on busbar 2 in every configuration of a substation but the present one."""
+def _configurations(case: Case, here: Ints, alone_line: bool, most: int) -> tuple[Ints, Bools]:
+    """Terminals of a substation that can move, and which of them each configuration moves.
+
+    ``here`` are its connected terminals. The present configuration is not among them; nothing on
+    busbar 2 joins the busbars.
+    """
     grid = case.grid
-    if grid.is_star[s]:
-        return
-    here = np.flatnonzero((grid.terminal_substation == s) & connected(case))
     fixed = np.array([_immovable(case, int(t)) for t in here], np.bool_)
     movable = here[~fixed]
     n, is_branch = movable.size, movable < 2 * grid.n_branch
     if n < 2 or is_branch.sum() < 2:
-        return
+        return movable, np.empty((0, n), np.bool_)
     on2 = _masks(n, most, whole=not fixed.any())
     branches = on2[:, is_branch].sum(axis=1)
     counts = on2.sum(axis=1)
@@ -157,15 +169,13 @@ def _configurations(case: Case, s: int, alone_line: bool, most: int) -> Iterator
         on2[many] = ~on2[many]
     on2 = _distinct(case, movable, on2, mirrored=not fixed.any())
     present = case.topology.busbar[0, movable] == 2
-    split_now = present.any()
-    if split_now:
+    if present.any():
         same = (on2 == present).all(axis=1)
         if not fixed.any():
             same |= (on2 == ~present).all(axis=1)
-        on2 = on2[~same]
-        yield movable[:0]  # joining the busbars
-    for row in on2:
-        yield movable[row]
+        joined = np.zeros((1, n), np.bool_)
+        on2 = np.concatenate([joined, on2[~same]])
+    return movable, on2
 
 
 def _immovable(case: Case, terminal: int) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gridrl.costs import Costs
 from gridrl.errors import GridError
-from gridrl.grid import Grid, Injection, Topology
+from gridrl.grid import Complexes, Grid, Injection, Topology
 from gridrl.steps import Steps
 
 
@@ -48,6 +48,8 @@ class Case:
     source: str = ""  # what the user asked for: a name or a path
     origin: str = ""  # program and version that the data came from, e.g. "pandapower 3.5.6"
     notes: tuple[str, ...] = field(default=())  # facts a reader of results must know
+    # [n_substation] p.u. voltages of a solved state like this one: where Newton's method begins
+    start: Complexes | None = None
 
     def __post_init__(self) -> None:
         grid = self.grid

@@ -1,8 +1,9 @@
 """The suite ``remedial``: is what is recommended as good as trying everything, and how fast.
 
-Four tasks: ``search`` holds the recommendation against an exhaustive AC N-1 search over every
+Five tasks: ``search`` holds the recommendation against an exhaustive AC N-1 search over every
 unitary action of the stressed cases; ``screen`` times the DC screen; ``verify`` and ``secure``
-race AC power flows of unitary actions, without and with every outage, against Grid2Op.
+race AC power flows of unitary actions, without and with every outage, against Grid2Op; ``study``
+times whole what-if studies, see `gridrl.bench.studies`.
 """
 
 import time
@@ -18,6 +19,7 @@ from scipy.stats import spearmanr
 from gridrl.actions import Actions, apply_actions, unitary_actions
 from gridrl.bench.contender import checkout, peer_module
 from gridrl.bench.runner import Row
+from gridrl.bench.studies import study_row
 from gridrl.case import Case
 from gridrl.errors import CaseError
 from gridrl.grid import Floats, Ints, Topology
@@ -33,7 +35,7 @@ from gridrl.whatif.remedial import RemedialOptions, recommend
 from gridrl.whatif.screening import moves_of, screen
 from gridrl.whatif.stress import read_stress, stressed_case
 
-TASKS = ("search", "screen", "verify", "secure")
+TASKS = ("search", "screen", "verify", "secure", "study")
 POINT = 0.01  # loading: recommendations within a percentage point of the best are as good
 FIRST = 12  # contingencies that the exhaustive search tries first
 BATCH = 64
@@ -92,6 +94,11 @@ def run(
             for name, most in settings["verify"].items():
                 report(f"verify {name}")
                 rows.append(verify_row(name, most, settings))
+        elif task == "study":
+            for name, how in settings["study"]:
+                report(f"study {name}")
+                rows.append(study_row(name, how, settings))
+                keep(rows)
         else:
             report("secure")
             rows.append(secure_row(settings["secure"]["environment"], settings))

@@ -11,7 +11,7 @@ from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 SUITES = ("powerflow", "remedial", "env_parity", "env_speed")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
-REMEDIAL_TASKS = ("search", "screen", "verify", "secure")
+REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
 
 
 def bench(

@@ -215,9 +215,8 @@ def prepare(case: Case, *, split: Ints | None = None, options: FlowOptions = DEF
     """
     model = build_model(case.grid, case.topology, case.injection, split, options.island_rule)
     states = make_states(model, no_changes(1), case.injection, np.zeros(1, np.int64))
-    base = solve_with_controls(
-        model, states, case.injection, starts(model, case.injection), options
-    )
+    begin = starts(model, case.injection, _near(case, model, options))
+    base = solve_with_controls(model, states, case.injection, begin, options)
     nearby, reactive = None, None
     if base.iterations[0] >= 0 and model.steady and not options.distributed_slack:
         if not options.enforce_q_limits:
@@ -229,6 +228,18 @@ def prepare(case: Case, *, split: Ints | None = None, options: FlowOptions = DEF
         case=case, model=model, options=options, base_states=states, base=base, nearby=nearby,
         reactive=reactive,
     )  # fmt: skip
+
+
+def _near(case: Case, model: Model, options: FlowOptions) -> Floats | None:
+    """Start voltages by row that the case brings along, if it does and they may be used.
+
+    With reactive limits the way to a solution decides which one it is.
+    """
+    if case.start is None or options.enforce_q_limits:
+        return None
+    v = np.full(model.n_node, np.nan + 0j)
+    v[: case.grid.n_substation] = case.start
+    return by_row(model, v)
 
 
 def repeated(topology: Topology, batch: int) -> Topology:

@@ -1,5 +1,7 @@
 """The front of the AC power flow: a case in, a `FlowResult` out."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from gridrl.case import Case
@@ -55,10 +57,7 @@ def flow(
     batch_size(case, topology, injection)
     if topology.batch == 1 and injection.batch == 1:
         # a single state is its own base: nothing to describe it against
-        case = Case(
-            grid=case.grid, topology=topology, injection=injection, report=case.report,
-            source=case.source, origin=case.origin, notes=case.notes,
-        )  # fmt: skip
+        case = replace(case, topology=topology, injection=injection)
     used = (topology.busbar == 2).any(axis=0)
     split = np.unique(case.grid.terminal_substation[used]).astype(np.int64)
     engine = prepare(case, split=split, options=options)

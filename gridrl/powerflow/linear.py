@@ -159,9 +159,7 @@ class Linear:
             values.append(own[only] - beyond)
             row.append(end[only])
             column.append(end[only])
-        return _sparse(
-            np.concatenate(values), np.concatenate(row), np.concatenate(column), (n, n)
-        )
+        return _sparse(np.concatenate(values), np.concatenate(row), np.concatenate(column), (n, n))
 
     @cached_property
     def _unit_node(self) -> Ints:

@@ -40,26 +40,38 @@ class FlowResult:
     def terminal_node(self, state: int = 0) -> Ints:
         """[n_terminal] node of every terminal in one state, -1 where disconnected or open."""
         k = min(state, self.topology.batch - 1)
-        busbar = self.topology.busbar[k]
+        return np.asarray(self._nodes(slice(k, k + 1))[0])
+
+    def _nodes(self, states: slice) -> Ints:
+        """[k, n_terminal] node of every terminal in some states of the topology."""
+        busbar, closed = self.topology.busbar[states], self.topology.closed[states]
         substation = self.grid.terminal_substation
         node = np.where(busbar == 2, self.second_node[substation], substation)
-        closed = self.topology.closed[k]
-        usable = np.concatenate([closed, closed, np.ones(self.grid.n_unit, np.bool_)])
+        usable = np.ones(busbar.shape, np.bool_)
+        n_branch = self.grid.n_branch
+        usable[:, :n_branch] = usable[:, n_branch : 2 * n_branch] = closed
         return np.where((busbar > 0) & usable, node, -1)
 
     def current(self, state: int = 0) -> tuple[Floats, Floats]:
         """[n_branch] magnitude of the current at both ends of every branch, p.u."""
-        node = self.terminal_node(state)
-        magnitude = np.abs(self.v[state])
+        i_from, i_to = self._currents(slice(state, state + 1))
+        return i_from[0], i_to[0]
+
+    def _currents(self, states: slice) -> tuple[Floats, Floats]:
+        """[k, n_branch] magnitude of the current at both ends of every branch, p.u."""
+        shared = self.topology.batch == 1
+        node = self._nodes(slice(0, 1) if shared else states)
+        magnitude = np.abs(self.v[states])
         n_branch = self.grid.n_branch
         ends = []
         for power, at in (
-            (self.s_from[state], node[:n_branch]),
-            (self.s_to[state], node[n_branch : 2 * n_branch]),
+            (self.s_from[states], node[:, :n_branch]),
+            (self.s_to[states], node[:, n_branch : 2 * n_branch]),
         ):
-            v = np.where(at >= 0, magnitude[np.maximum(at, 0)], np.nan)
-            live = np.isfinite(v) & (v > 0)
-            ends.append(np.divide(np.abs(power), v, out=np.zeros(n_branch), where=live))
+            place = np.maximum(at, 0)
+            v = magnitude[:, place[0]] if shared else np.take_along_axis(magnitude, place, axis=1)
+            live = (at >= 0) & np.isfinite(v) & (v > 0)
+            ends.append(np.divide(np.abs(power), v, out=np.zeros(power.shape), where=live))
         return ends[0], ends[1]
 
     def loading(self, state: int = 0) -> Floats:
@@ -67,14 +79,22 @@ class FlowResult:
 
         1.0 is the rating; NaN where the branch has no rating at all or the state has no solution.
         """
+        return np.asarray(self._loadings(slice(state, state + 1))[0])
+
+    def loadings(self) -> Floats:
+        """[B, n_branch] `loading` of every state."""
+        return self._loadings(slice(None))
+
+    def _loadings(self, states: slice) -> Floats:
         grid = self.grid
-        i_from, i_to = self.current(state)
-        s = np.maximum(np.abs(self.s_from[state]), np.abs(self.s_to[state]))
-        parts = np.stack([i_from / grid.i_max_from, i_to / grid.i_max_to, s / grid.s_max])
+        i_from, i_to = self._currents(states)
+        s = np.maximum(np.abs(self.s_from[states]), np.abs(self.s_to[states]))
+        parts = np.maximum(
+            np.maximum(i_from / grid.i_max_from, i_to / grid.i_max_to), s / grid.s_max
+        )
         rated = np.isfinite(grid.i_max_from) | np.isfinite(grid.i_max_to) | np.isfinite(grid.s_max)
-        if not self.solved()[state]:
-            rated = np.zeros_like(rated)
-        return np.where(rated, parts.max(axis=0), np.nan)
+        solved = np.isin(self.status[states], (FlowStatus.OK, FlowStatus.ISLANDED))
+        return np.where(rated & solved[:, None], parts, np.nan)
 
     def unit_power(self, state: int = 0) -> Complexes:
         """[n_unit] power of every unit in one state, p.u., positive into the busbar.

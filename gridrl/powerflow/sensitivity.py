@@ -56,6 +56,11 @@ class Sensitivities:
     unit_p: Floats  # [n_unit] p.u. what each unit feeds in
     solve: object  # right sides [n_node, k] -> angles, dead and reference nodes 0
 
+    @property
+    def n_node(self) -> int:
+        """Nodes that `transfer_rows` tells apart: both busbars of every substation."""
+        return 2 * self.case.grid.n_substation
+
     def transfer(self, node: Ints) -> Floats:
         """[n_branch, k] flow on every branch for 1 p.u. from each node to the reference (PTDF)."""
         grid = self.case.grid
@@ -69,6 +74,20 @@ class Sensitivities:
         at = np.flatnonzero(self.live)
         out[at] = grid.b_dc[at, None] * (theta[f[at]] - theta[t[at]])
         return out
+
+    def transfer_rows(self, branch: Ints) -> Floats:
+        """[k, n_node] flow on each branch for 1 p.u. from every node to the reference (PTDF).
+
+        The nodal matrix is symmetric: a row is found like a column. It pays for few branches.
+        """
+        grid = self.case.grid
+        f, t = self.node[branch], self.node[grid.n_branch + branch]
+        ends = np.zeros((self.n_node, branch.size))
+        live = np.flatnonzero(self.live[branch])
+        ends[f[live], live] = grid.b_dc[branch[live]]
+        ends[t[live], live] -= grid.b_dc[branch[live]]
+        assert callable(self.solve)
+        return np.asarray(self.solve(ends).T)
 
     def outage_factors(self, branch: int) -> Floats:
         """[n_branch] change of each flow by the loss of ``branch``, per p.u. it carried (LODF).

@@ -24,7 +24,7 @@ from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import LANES, LOWEST, Solved, States, changes_of, make_states, solve
 from gridrl.security.contingency import Contingencies
 from gridrl.security.kernels_topologies import LEFT, NOTHING, secure_states
-from gridrl.security.result import SecurityOptions
+from gridrl.security.result import SecurityOptions, SecurityResult
 from gridrl.security.sweep import security
 
 CHUNK = 4096  # pairs that Newton's method solves at a time
@@ -69,6 +69,16 @@ class TopologySecurity:
             if f.name != "pair_of"
         }
         return TopologySecurity(**named, pair_of=np.array([0, pairs.stop - pairs.start]))
+
+    def with_only(self, kept: Bools) -> "TopologySecurity":
+        """Without the pairs that are not ``kept`` [m]."""
+        named = {
+            f.name: getattr(self, f.name)[kept] if f.name in _BY_PAIR else getattr(self, f.name)
+            for f in fields(TopologySecurity)
+            if f.name != "pair_of"
+        }
+        of = np.concatenate([[0], np.cumsum(kept)])[self.pair_of].astype(np.int64)
+        return TopologySecurity(**named, pair_of=of)
 
 
 _BY_PAIR = frozenset(
@@ -217,21 +227,32 @@ def _sweep(
         name=tuple(contingencies.name[c] for c in which),
         elements=tuple(contingencies.elements[c] for c in which),
     )
-    found = security(
-        replace(case, topology=one), contingencies=some, options=SecurityOptions(flow=options)
+    found = state_of(
+        security(
+            replace(case, topology=one), contingencies=some, options=SecurityOptions(flow=options)
+        )
     )
-    base = found.base
+    for f in fields(TopologySecurity):
+        if f.name not in ("pair_of", "contingency"):
+            getattr(out, f.name)[pairs if f.name in _BY_PAIR else k] = getattr(found, f.name)
+
+
+def state_of(found: SecurityResult) -> TopologySecurity:
+    """A sweep's result as that of one state with its contingencies in the sweep's order."""
+    base, n = found.base, len(found.contingencies)
     loading = base.loading(0)
-    out.status[k], out.lost[k] = base.status[0], base.lost_demand[0]
+    out = _empty(1, (np.array([0, n]), np.arange(n)))
+    out.status[0], out.lost[0] = base.status[0], base.lost_demand[0]
     if base.solved()[0]:
         rated = bool(np.isfinite(loading).any())
-        out.loading[k] = np.nanmax(loading) if rated else 0.0
-        out.branch[k] = int(np.nanargmax(loading)) if rated else -1
-        out.voltage[k] = _outside(case.grid, base)
-    out.pair_status[pairs], out.pair_loading[pairs] = found.status, found.loading
-    out.pair_branch[pairs] = found.branch
-    out.pair_voltage[pairs] = out.voltage[k] + found.voltage_violations
-    out.pair_lost[pairs] = out.lost[k] + found.lost_load
+        out.loading[0] = np.nanmax(loading) if rated else 0.0
+        out.branch[0] = int(np.nanargmax(loading)) if rated else -1
+        out.voltage[0] = _outside(base.grid, base)
+    out.pair_status[:], out.pair_loading[:] = found.status, found.loading
+    out.pair_branch[:] = found.branch
+    out.pair_voltage[:] = out.voltage[0] + found.voltage_violations
+    out.pair_lost[:] = out.lost[0] + found.lost_load
+    return out
 
 
 def _outside(grid: Grid, base: FlowResult) -> int:

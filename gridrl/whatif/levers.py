@@ -16,7 +16,7 @@ from gridrl.powerflow.linear import HELD, Controls
 from gridrl.powerflow.model import DEMAND_KINDS
 from gridrl.whatif.draft import with_ratio
 from gridrl.whatif.explain import dispatch_edits, dispatch_words
-from gridrl.whatif.redispatch import Means, bounds_of, with_change
+from gridrl.whatif.redispatch import Means, bounds, grain_of, with_change
 
 Row = dict[str, Any]
 LOWEST, HIGHEST = 0.9, 1.1  # p.u. that a set point may get, where the file has no closer limit
@@ -108,7 +108,7 @@ def _powers(case: Case, means: Means | None) -> tuple[Any, Floats, tuple[Any, ..
     none = np.zeros(0)
     if means is None:
         return np.zeros(0, np.int64), none, (none, none, none, 1.0)
-    low, high, price, grain = bounds_of(case, means)
+    (low, high, price), grain = bounds(case, means), grain_of(case)
     unit = np.flatnonzero(high - low > grain)
     p, q = case.injection.p[0, unit], case.injection.q[0, unit]
     load = np.isin(np.array(case.grid.unit_kind)[unit], list(DEMAND_KINDS)) & (p < 0)

@@ -7,6 +7,7 @@ Loading decides, see `gridrl.whatif.outlook`; doing nothing is always in the lis
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from gridrl.actions import (
 from gridrl.case import Case
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies, n_minus_1
-from gridrl.security.topologies import TopologySecurity, secure_topologies
+from gridrl.security.result import SecurityResult
+from gridrl.security.topologies import TopologySecurity, secure_topologies, state_of
+from gridrl.whatif.dispatch_program import Answers
 from gridrl.whatif.explain import dispatch_edits, dispatch_words, explanation, moved_flows, unsolved
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
@@ -152,6 +155,7 @@ def recommend(
     *,
     options: RemedialOptions = DEFAULT,
     contingencies: Contingencies | None = None,
+    known: SecurityResult | None = None,
     proposer: Proposer | None = None,
     progress: Say | None = None,
 ) -> RemedialResult:
@@ -161,6 +165,8 @@ def recommend(
     ----------
     contingencies
         By default N-1 over all lines, transformers and generators in service.
+    known
+        What `gridrl.security` found of this very case, with its contingencies: not solved again.
     proposer
         Names the switching actions worth an AC power flow; by default the DC screen does.
     progress
@@ -179,9 +185,12 @@ def recommend(
     'nothing'
     """
     say = progress or (lambda _: None)
-    contingencies = n_minus_1(case) if contingencies is None else contingencies
-    say(f"solving the case with {len(contingencies)} contingencies")
-    base = secure_topologies(case, case.topology, contingencies, options=options.flow)
+    if known is not None:
+        contingencies, base = known.contingencies, state_of(known)
+    else:
+        contingencies = n_minus_1(case) if contingencies is None else contingencies
+        say(f"solving the case with {len(contingencies)} contingencies")
+        base = secure_topologies(case, case.topology, contingencies, options=options.flow)
     reference = reference_of(base)
     now = float(values(base, reference)[0])
     tried = {"candidates": 0, "screened_dc": 0, "ac_solves": base.solves, "exhaustive_ac_solves": 0}
@@ -274,22 +283,35 @@ def _dispatched(
     if best is not None and 1.0 < best.value < starts[0].value - GAIN:
         starts.append(best)
     for start in starts:
+        last: Dispatch | None = None
+        answers: Answers | None = None
         for means in allowed:
             enough = any(r.value <= 1.0 for r in (*switched, *out))
             if means is Means.SHEDDING and (enough or start is not starts[-1]):
                 continue
             if not has_means(start.case, means):
                 continue
-            say(f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip())
-            found = dispatch(start.case, contingencies, reference, means, start.found, options.flow)
+            what = f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip()
+            answers = answers or Answers(start.case)
+            worth = (start.value if last is None else last.value) - GAIN
+            found = dispatch(
+                start.case, contingencies, reference, means, start.found, options.flow,
+                start=last, answers=answers, worth=max(worth, 1.0),
+                progress=partial(_said, say, what),
+            )  # fmt: skip
             if found is None:
                 continue
+            last = found
             tried["ac_solves"] += found.solves
             if found.value < start.value - GAIN or found.value <= 1.0:
                 out.append(_by_dispatch(start, found))
             if found.value <= 1.0:
                 break
     return out
+
+
+def _said(say: Say, what: str, detail: str) -> None:
+    say(f"{what}: {detail}")
 
 
 def _means(options: RemedialOptions) -> Iterable[bool]:

@@ -27,7 +27,8 @@ from gridrl.powerflow.sensitivity import (
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 
-SCREEN_WORK = 3e9  # branch loadings in the screen of outages: some seconds
+SCREEN_WORK = 1.2e9  # branch loadings in the screen of outages: some tenths of a second
+FINALISTS = 1500  # actions screened with more than the worst outages
 DOUBT = 0.02  # loading that the screen may be off
 
 
@@ -57,18 +58,18 @@ def screen(
 
     Flows before an action are those of AC power flows, intact and after every loss, wherever these
     have a solution; only what the action changes is DC. ``standing`` is the case itself, solved
-    with all contingencies: where there are too many, the worst of them are screened.
+    with all contingencies: its worst losses are screened for every action, the others for the
+    actions that look best then, as far as `SCREEN_WORK` goes.
     """
     moves, covered = moves_of(case, actions)
     engine = prepare(case, options=options)
     base = engine.flow()
     solved = bool(base.solved()[0])
     unit, branch, which = _lost(case, contingencies)
-    afford = max(8, int(SCREEN_WORK / max(1, len(moves) * case.grid.n_branch)))
-    if which.size > afford:
-        loading = np.nan_to_num(standing.pair_loading[which], nan=-1.0)
-        kept = np.sort(np.argsort(-loading, kind="stable")[:afford])
-        unit, branch, which = unit[kept], branch[kept], which[kept]
+    loading = np.nan_to_num(standing.pair_loading[which], nan=-1.0)
+    finalists = min(FINALISTS, len(moves))
+    kept = np.sort(np.argsort(-loading, kind="stable")[: _afford(finalists, case)])
+    unit, branch, which = unit[kept], branch[kept], which[kept]
     found = sensitivities(
         case, np.concatenate([moves.part_branch, branch[branch >= 0]]),
         s_from=base.s_from[0] if solved else None, s_to=base.s_to[0] if solved else None,
@@ -78,30 +79,69 @@ def screen(
     unit, branch, which = unit[fits], branch[fits], which[fits]
     losses = dc_losses(found, unit[branch < 0], branch[branch >= 0])
     alone = loading_after(found, moves)
-    order = np.flatnonzero(np.isfinite(alone))
-    alone = alone[order]
     if solved and which.size:
         losses, kept = _anchored(engine, found, losses)
         which = which[kept]
-    loading, cuts = loading_after_losses(found, moves, losses, order)
+    highest = np.sqrt(((found.flow**2 + found.q2) * found.inv2).max())
+    screened = _blank(actions, standing, keep)
+    screened.value[covered] = np.inf
+    task = _Task(found, moves, covered, losses, which, alone, max(1.0, float(highest)), keep)
+    whole = np.flatnonzero(np.isfinite(alone))
+    first = min(_afford(len(moves), case), -(-which.size // 6))
+    worst = np.argsort(-np.nan_to_num(standing.pair_loading[which], nan=-1.0), kind="stable")
+    _fill(screened, task, whole, np.sort(worst[:first]))
+    best = screened.ranking()
+    place = np.full(len(actions), -1, np.int64)
+    place[covered] = np.arange(covered.size)
+    at = place[best]
+    at = at[(at >= 0) & np.isfinite(alone[np.maximum(at, 0)])][:finalists]
+    if first < which.size:
+        _fill(screened, task, np.sort(at), np.arange(which.size))
+    return screened, covered.size
+
+
+def _afford(n: int, case: Case) -> int:
+    """Losses after each of ``n`` actions that half of `SCREEN_WORK` pays for."""
+    return max(8, int(SCREEN_WORK / 2 / max(1, n * case.grid.n_branch)))
+
+
+def _blank(actions: Actions, standing: TopologySecurity, keep: int) -> Screened:
+    """Nothing known of any action, but the worst contingencies of the case."""
     n = len(actions)
     screened = Screened(
         value=np.full(n, np.nan), over=np.zeros(n), doubtful=np.zeros(n, np.bool_),
         worst=np.full((n, keep), -1, np.int64),
     )  # fmt: skip
     known = np.argsort(-np.nan_to_num(standing.pair_loading, nan=-1.0), kind="stable")[:keep]
-    screened.worst[:, : known.size] = known  # those of the case, where the screen knows no better
-    screened.value[covered] = np.inf
-    at = covered[order]
+    screened.worst[:, : known.size] = known
+    return screened
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What both passes of a screen share."""
+
+    found: Sensitivities
+    moves: Moves
+    covered: Ints  # [n_move] the action of each move
+    losses: Losses
+    which: Ints  # [n_loss] the contingency of each loss
+    alone: Floats  # [n_move] highest loading without any loss
+    highest: float  # loading of the intact grid that no action should exceed
+    keep: int
+
+
+def _fill(screened: Screened, task: _Task, order: Ints, some: Ints) -> None:
+    """Screen the moves ``order`` with the losses ``some``."""
+    loading, cuts = loading_after_losses(task.found, task.moves, _some(task.losses, some), order)
+    at, alone = task.covered[order], task.alone[order]
     screened.value[at] = np.maximum(alone, loading.max(axis=1, initial=0.0))
     screened.over[at] = np.maximum(loading - 1.0, 0.0).sum(axis=1)
-    highest = np.sqrt(((found.flow**2 + found.q2) * found.inv2).max())
-    screened.doubtful[at] = (cuts > 0) | (alone > max(1.0, highest) + DOUBT)
-    most = min(keep, which.size)
+    screened.doubtful[at] = (cuts > 0) | (alone > task.highest + DOUBT)
+    most = min(task.keep, some.size)
     if most:
         top = np.argpartition(-loading, most - 1, axis=1)[:, :most]
-        screened.worst[at[:, None], np.arange(most)[None, :]] = which[top]
-    return screened, covered.size
+        screened.worst[at[:, None], np.arange(most)[None, :]] = task.which[some[top]]
 
 
 def _lost(case: Case, contingencies: Contingencies) -> tuple[Ints, Ints, Ints]:
@@ -151,13 +191,7 @@ def moves_of(case: Case, actions: Actions) -> tuple[Moves, Ints]:
     at = connected(case)
     split_now = np.zeros(grid.n_substation, np.bool_)
     split_now[grid.terminal_substation[case.topology.busbar[0] == 2]] = True
-    groups: list[Ints] = []
-    covered: list[Ints] = []
-    for k in np.flatnonzero(actions.kind != CONFIGURE):
-        branch = np.flatnonzero(grid.branch_element == actions.element[k])
-        if branch.size == 1 and _screened(case, int(branch[0]), actions.kind[k] == CLOSE):
-            groups.append(branch)
-            covered.append(np.array([k]))
+    covered, owners, terminals = _elements(case, actions)
     configured = np.flatnonzero((actions.kind == CONFIGURE) & (np.diff(actions.moved_of) > 0))
     for s in np.unique(actions.substation[configured]):
         if split_now[s]:
@@ -165,34 +199,45 @@ def moves_of(case: Case, actions: Actions) -> tuple[Moves, Ints]:
         here = np.flatnonzero((grid.terminal_substation == s) & at)
         which = configured[actions.substation[configured] == s]
         on2 = np.zeros((which.size, here.size), np.bool_)
-        first, last = actions.moved_of[which], actions.moved_of[which + 1]
-        row = np.repeat(np.arange(which.size), last - first)
-        moved = np.concatenate([actions.moved[a:b] for a, b in zip(first, last, strict=True)])
-        on2[row, np.searchsorted(here, moved)] = True
+        of, place = actions.places(which)
+        row = np.repeat(np.arange(which.size), np.diff(of))
+        on2[row, np.searchsorted(here, actions.moved[place])] = True
         leaving, fits = _leaving(case, here, on2)
-        groups += [here[mask] for mask in leaving[fits]]
+        row, column = np.nonzero(leaving[fits])
+        owners.append(sum(part.size for part in covered) + row)
+        terminals.append(here[column])
         covered.append(which[fits])
-    of, terminal = _stacked(groups)
+    which, owner, terminal = (np.concatenate(parts) for parts in (covered, owners, terminals))
     is_end = terminal < 2 * n
     ends, units = terminal[is_end], terminal[~is_end] - 2 * n
-    owner = np.repeat(np.arange(len(groups)), np.diff(of))
     moves = Moves(
-        part_of=_counted(owner[is_end], len(groups)), part_branch=ends % n,
+        part_of=_counted(owner[is_end], which.size), part_branch=ends % n,
         part_sign=np.where(ends < n, 1.0, -1.0),
-        unit_of=_counted(owner[~is_end], len(groups)), moved_unit=units,
+        unit_of=_counted(owner[~is_end], which.size), moved_unit=units,
     )  # fmt: skip
-    return moves, _stacked(covered)[1]
+    return moves, which
+
+
+def _elements(case: Case, actions: Actions) -> tuple[list[Ints], list[Ints], list[Ints]]:
+    """Actions on elements of one branch; owners and from ends of these, each a list of one array.
+
+    An element whose ends do not both sit on a busbar is not screened.
+    """
+    grid = case.grid
+    n = grid.n_branch
+    which = np.flatnonzero(actions.kind != CONFIGURE)
+    element = actions.element[which]
+    branch = np.full(grid.n_element, -1, np.int64)
+    branch[grid.branch_element] = np.arange(n)
+    single = np.bincount(grid.branch_element, minlength=grid.n_element)[element] == 1
+    busbar, branch = case.topology.busbar[0], branch[element]
+    ready = (busbar[branch] > 0) & (busbar[n + branch] > 0)
+    fits = single & (ready | (actions.kind[which] != CLOSE))
+    return [which[fits]], [np.arange(int(fits.sum()))], [branch[fits]]
 
 
 def _counted(owner: Ints, n: int) -> Ints:
     return np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n))]).astype(np.int64)
-
-
-def _screened(case: Case, branch: int, closing: bool) -> bool:
-    """Whether both ends of a branch sit on a busbar already."""
-    n = case.grid.n_branch
-    busbar = case.topology.busbar[0]
-    return not closing or bool(busbar[branch] > 0 and busbar[n + branch] > 0)
 
 
 def _leaving(case: Case, here: Ints, on2: Bools) -> tuple[Bools, Bools]:
@@ -207,9 +252,3 @@ def _leaving(case: Case, here: Ints, on2: Bools) -> tuple[Bools, Bools]:
     many = 2 * ((here < n) & on2).sum(axis=1) > (here < n).sum()
     other = second | (~first & many)
     return np.asarray(np.where(other[:, None], ~on2, on2)), np.asarray(~(first & second))
-
-
-def _stacked(parts: list[Ints]) -> tuple[Ints, Ints]:
-    of = np.concatenate([[0], np.cumsum([part.size for part in parts])]).astype(np.int64)
-    flat = np.concatenate(parts) if parts else np.empty(0, np.int64)
-    return of, flat.astype(np.int64)

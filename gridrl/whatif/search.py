@@ -29,6 +29,10 @@ BATCH = 8  # states proved at a time
 PARTNERS = 14  # actions that combinations are made of
 PAIR_OUTAGES = 6
 MOST_TRIED = 500  # actions solved in AC
+USUAL = 60  # worst contingencies of the case that candidates are solved with before a proof
+FEW = 8  # times as many contingencies make that worth while
+CONFIRMED = 30  # candidates that are
+PROOF_WORK = 7e7  # branch loadings in all proofs of single actions, and as many in those of pairs
 TRY_WORK = 4e6  # branch loadings in those solves: fewer are tried on large grids
 
 Chosen = tuple[int, ...]
@@ -61,6 +65,18 @@ class Search:
     screened: int = 0  # actions in the DC screen
     solves: int = 0  # AC power flows
     exhaustive: int = 0  # those that solving every action would take
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What all tries of one search share."""
+
+    case: Case
+    contingencies: Contingencies
+    reference: Reference
+    options: FlowOptions
+    usual: Ints  # worst contingencies of the case itself
+    progress: Callable[[str], None]
 
 
 def nearest_actions(
@@ -125,19 +141,23 @@ def search(
         actions=actions, chosen=[], found=None, value=np.empty(0), over=np.empty(0),
         screened=covered, exhaustive=exhaustive, solves=2 * (each + 1),
     )  # fmt: skip  # the case itself: its standing, and the flows that the screen starts from
+    usual = np.argsort(-np.nan_to_num(base.pair_loading, nan=-1.0), kind="stable")[:USUAL]
+    usual = base.contingency[usual]
+    task = _Task(case, contingencies, reference, options, usual, progress)
+    proofs = max(2, int(PROOF_WORK / (each + 1) / case.grid.n_branch))
+    budget = min(budget, int(TRY_WORK / case.grid.n_branch) + 2 * proofs * (each + 1))
+    enough = min(enough, proofs)
     part = 0.72 if pairs else 1.0
     most = min(MOST_TRIED, int(TRY_WORK / (1 + keep) / case.grid.n_branch) + 1)
     count = min(ranking.size, most, max(1, int(0.6 * part * budget / (1 + keep))))
     tried: list[Chosen] = [(int(k),) for k in ranking[:count]]
     progress(f"solving the {count} most promising with their worst outages")
-    _try(case, out, tried, screened.worst[ranking[:count]], contingencies, reference, options,
-         int(part * budget), enough)  # fmt: skip
+    _try(task, out, tried, screened.worst[ranking[:count]], int(part * budget), enough)
     if pairs and (out.value.size == 0 or out.value.min() > 1.0):
         progress("combining two")
         combined, worst = _pairs(out, screened)
         room = max(0, (budget - out.solves - enough // 2 * each) // (1 + PAIR_OUTAGES))
-        _try(case, out, combined[:room], worst[:room], contingencies, reference, options, budget,
-             max(1, enough // 2))  # fmt: skip
+        _try(task, out, combined[:room], worst[:room], budget, max(1, enough // 2))
     return out
 
 
@@ -159,20 +179,14 @@ def _checked(ranking: Ints, n: int) -> Ints:
 
 
 def _try(
-    case: Case, out: Search, tried: list[Chosen], worst: Ints, contingencies: Contingencies,
-    reference: Reference, options: FlowOptions, budget: int, enough: int,
-) -> None:  # fmt: skip
+    task: _Task, out: Search, tried: list[Chosen], worst: Ints, budget: int, enough: int
+) -> None:
     """Solve combinations with their worst contingencies, then the best of them with all."""
     if not tried:
         return
-    of = np.concatenate([[0], np.cumsum((worst >= 0).sum(axis=1))]).astype(np.int64)
-    topology = apply_actions(case, out.actions, tried)
-    known = secure_topologies(
-        case, topology, contingencies, only=(of, worst[worst >= 0]), options=options
-    )
-    out.solves += known.solves
-    bound = values(known, reference)
-    order = [k for k in order_of(bound, excess(known)) if bound[k] < REFUSED]
+    case, contingencies, reference = task.case, task.contingencies, task.reference
+    bound, over = _bounds(task, out, tried, worst)
+    order = [k for k in order_of(bound, over) if bound[k] < REFUSED]
     best = out.value.min() if out.value.size else np.inf
     done = 0
     each = len(contingencies) + 1
@@ -183,8 +197,9 @@ def _try(
         if not batch:
             break
         chosen = [tried[k] for k in batch]
+        task.progress(f"proof of {len(chosen)} with all outages")
         proved = secure_topologies(
-            case, apply_actions(case, out.actions, chosen), contingencies, options=options
+            case, apply_actions(case, out.actions, chosen), contingencies, options=task.options
         )
         out.solves += proved.solves
         out.chosen += chosen
@@ -194,6 +209,37 @@ def _try(
         out.over = np.concatenate([out.over, excess(proved)])
         best = min(best, float(value.min()))
         done += len(batch)
+
+
+def _bounds(task: _Task, out: Search, tried: list[Chosen], worst: Ints) -> tuple[Floats, Floats]:
+    """[n] what is known of combinations after their own worst contingencies, and its excess.
+
+    Where a proof takes very many power flows, those that look best are solved with the worst
+    contingencies of the case itself as well: most of what a proof would refuse is refused here.
+    """
+    known = _solved(task, out, tried, [row[row >= 0] for row in worst])
+    bound, over = values(known, task.reference), excess(known)
+    if len(task.contingencies) < FEW * task.usual.size:
+        return bound, over
+    some = order_of(bound, over)[:CONFIRMED]
+    known = _solved(task, out, [tried[k] for k in some], [task.usual] * some.size)
+    bound[some] = np.maximum(bound[some], values(known, task.reference))
+    over[some] = np.maximum(over[some], excess(known))
+    rest = np.setdiff1d(np.arange(bound.size), some)
+    bound[rest] = np.maximum(bound[rest], bound[some].min(initial=np.inf))
+    return bound, over
+
+
+def _solved(task: _Task, out: Search, tried: list[Chosen], outages: list[Ints]) -> TopologySecurity:
+    """Combinations with some contingencies each."""
+    of = np.concatenate([[0], np.cumsum([which.size for which in outages])]).astype(np.int64)
+    topology = apply_actions(task.case, out.actions, tried)
+    known = secure_topologies(
+        task.case, topology, task.contingencies, only=(of, np.concatenate(outages)),
+        options=task.options,
+    )  # fmt: skip
+    out.solves += known.solves
+    return known
 
 
 def _pairs(out: Search, screened: Screened) -> tuple[list[Chosen], Ints]:

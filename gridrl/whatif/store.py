@@ -39,8 +39,9 @@ from gridrl.whatif.schema import (
     study_table,
     variant_table,
 )
-from gridrl.whatif.study import Progress, Study, StudySettings
+from gridrl.whatif.study import Study, StudySettings
 from gridrl.whatif.tables import variant_row
+from gridrl.whatif.workers import Progress
 
 Row = dict[str, Any]
 
@@ -167,10 +168,11 @@ class Store:
         study = self.study(number)
         done = self._finished(number)
         missing = [v.name for v in (study.base, *study.variants) if v.name not in done]
-        rows = [
-            reproduction_row(self._result(number, study, result.variant), result)
+        found = {
+            result.name: reproduction_row(self._result(number, study, result.variant), result)
             for result in study.solve(progress, skip=missing)
-        ]
+        }
+        rows = [found[v.name] for v in (study.base, *study.variants) if v.name in found]
         with self._database.writing() as connection:
             connection.execute(
                 check_table.insert().values(

@@ -5,9 +5,9 @@ on its own. `Study.solve` yields results as they are finished, so that they can 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,12 @@ from gridrl.case import Case
 from gridrl.errors import StudyError
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies, contingencies_of
-from gridrl.security.result import SecurityOptions
+from gridrl.security.result import SecurityOptions, SecurityResult
 from gridrl.security.sweep import security
 from gridrl.whatif.edits import Edit, apply_edits, parse_edit
 from gridrl.whatif.results import BASE, Advice, StudyResult, Variant, VariantResult
 from gridrl.whatif.solve import solve_variants
-
-# Called with the share that is done, 0..1, and what is being done.
-Progress = Callable[[float, str], None]
+from gridrl.whatif.workers import Progress, Shares, side_by_side, usable_cores
 
 CHUNK = 64  # variants that are solved, and kept in memory, side by side
 MAX_VARIANTS = 20_000
@@ -34,7 +32,7 @@ _REMEDIAL = "gridrl.whatif.remedial"
 class StudySettings:
     """What is done with every variant."""
 
-    flow: FlowOptions = field(default_factory=FlowOptions)
+    flow: FlowOptions = field(default_factory=lambda: FlowOptions(threads=usable_cores()))
     n1: bool = True  # take every element out in turn, or those of ``outages``
     outages: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, elements) instead of all
     recommend: bool = True  # where something is overloaded, say what to do about it
@@ -155,15 +153,19 @@ class Study:
 
     def run(self, progress: Progress | None = None) -> StudyResult:
         """Solve everything; for results that survive an interruption see `gridrl.whatif.Store`."""
-        base, *variants = self.solve(progress)
+        base, *found = self.solve(progress)
+        by_name = {result.name: result for result in found}
         return StudyResult(
-            name=self.name, base=base, variants=tuple(variants), settings=self.settings.to_dict()
-        )
+            name=self.name, base=base, variants=tuple(by_name[v.name] for v in self.variants),
+            settings=self.settings.to_dict(),
+        )  # fmt: skip
 
     def solve(
         self, progress: Progress | None = None, *, skip: Sequence[str] = ()
     ) -> Iterator[VariantResult]:
-        """Yield the base state and every variant as soon as it is finished.
+        """Yield the base state, then every variant as soon as it is finished, in any order.
+
+        Variants run side by side in as many threads as the settings of the power flow say.
 
         Parameters
         ----------
@@ -177,23 +179,31 @@ class Study:
             part = todo[begin : begin + CHUNK]
             cases = [self.case_of(v) for v in part]
             series = all(v.family == part[0].family != "" for v in part)
-            said = _Progress(progress, begin, len(todo))
-            said.say(0, 0.0, f"{len(part)} power flows")
+            said = Shares(progress, begin, len(todo))
+            said.say(0.0, f"{len(part)} power flows")
             began = time.perf_counter()
             flows = solve_variants(self.base_case, cases, self.settings.flow, sequence=series)
             each = (time.perf_counter() - began) / len(part)
-            for k, (variant, case, flow) in enumerate(zip(part, cases, flows, strict=True)):
-                result = VariantResult(variant=variant, case=case, flow=flow, seconds=each)
-                yield self._secured(result, said.of(k))
+            found = [
+                VariantResult(variant=variant, case=case, flow=flow, seconds=each)
+                for variant, case, flow in zip(part, cases, flows, strict=True)
+            ]
+            if found[0].name == BASE:  # what the others are compared with
+                yield self._secured(self.settings.flow, found.pop(0), said.say)
+            flow, threads = self.settings.flow, min(self.settings.flow.threads, len(found))
+            work = partial(self._secured, replace(flow, threads=1) if threads > 1 else flow)
+            yield from side_by_side(work, found, threads, said)
 
-    def _secured(self, result: VariantResult, say: Progress) -> VariantResult:
+    def _secured(self, flow: FlowOptions, result: VariantResult, say: Progress) -> VariantResult:
         """The result with its outages solved, and with what to do about overloads."""
         if not (self.settings.n1 and result.solved):
             say(1.0, result.name)
             return result
         began = time.perf_counter()
-        options = SecurityOptions(flow=self.settings.flow)
+        options = SecurityOptions(flow=flow)
         outages = self._outages(result.case)
+        solved = result.flow.v[0, : result.case.grid.n_substation]
+        result = replace(result, case=replace(result.case, start=solved))
         n1 = security(
             result.case, contingencies=outages, options=options,
             progress=lambda done, total: say(0.9 * done / max(total, 1), f"{result.name}: N-1"),
@@ -205,7 +215,7 @@ class Study:
             return result
         # The sweep names nodes after its own base solution: keep both from one engine.
         result = replace(result, n1=n1, flow=n1.base)
-        advice = self._advice(result, outages, say)
+        advice = self._advice(result, n1, flow, say)
         say(1.0, result.name)
         spent = result.seconds + time.perf_counter() - began
         return replace(result, advice=advice, seconds=spent)
@@ -222,7 +232,7 @@ class Study:
         )
 
     def _advice(
-        self, result: VariantResult, outages: Contingencies | None, say: Progress
+        self, result: VariantResult, n1: SecurityResult, flow: FlowOptions, say: Progress
     ) -> Advice | None:
         """What the remedial search recommends, where something is overloaded: it knows no more."""
         from gridrl.whatif.tables import overloads
@@ -233,8 +243,8 @@ class Study:
         say(0.9, f"{result.name}: remedial actions")
         found: dict[str, Any] = remedial.recommend(
             result.case,
-            options=remedial.RemedialOptions(flow=self.settings.flow),
-            contingencies=outages,
+            options=remedial.RemedialOptions(flow=flow),
+            known=n1,
             progress=lambda what: say(0.9, f"{result.name}: {what}"),
         ).to_dict()
         return found
@@ -255,20 +265,3 @@ def remedial_search() -> Any:
         if missing.name != _REMEDIAL:
             raise
         return None
-
-
-@dataclass(frozen=True)
-class _Progress:
-    """Progress of one chunk as a share of the study."""
-
-    report: Progress | None
-    begin: int
-    total: int
-
-    def say(self, k: int, done: float, what: str) -> None:
-        if self.report is not None:
-            self.report((self.begin + k + done) / self.total, what)
-
-    def of(self, k: int) -> Progress:
-        """Progress of the variant at place ``k`` of the chunk alone."""
-        return lambda done, what: self.say(k, done, what)

@@ -31,6 +31,7 @@ from gridrl.whatif.results import Variant
 from gridrl.whatif.series import read_series
 from gridrl.whatif.study import Study, StudySettings
 from gridrl.whatif.toml_places import Places
+from gridrl.whatif.workers import usable_cores
 
 MAX_BYTES = 4 * 2**20
 
@@ -183,7 +184,7 @@ class _Reader:
             "enforce_q_limits": root.get("q_limits", False),
             "distributed_slack": root.get("distributed_slack", False),
             "island_rule": root.get("island_rule", "dead"),
-            "threads": root.get("threads", 1),
+            "threads": root.get("threads", usable_cores()),
         }
         try:
             flow = FlowOptions(**asked)

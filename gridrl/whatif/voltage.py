@@ -23,9 +23,10 @@ from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity, secure_topologies
+from gridrl.whatif.dispatch_program import reference_room
 from gridrl.whatif.levers import Levers, levers_of, moved_case, power_change, rounded
 from gridrl.whatif.outlook import REFUSED, Reference, outside, values
-from gridrl.whatif.redispatch import Means, reference_room
+from gridrl.whatif.redispatch import Means, has_means
 from gridrl.whatif.voltages import VoltageStanding, depths, limits_of_nodes, voltage_standing
 
 ROUNDS = 5
@@ -80,10 +81,12 @@ def mend(
     for means in stages:
         if best.standing.clean:
             break
+        if means is not None and not has_means(case, means):
+            continue
         progress("voltages" if means is None else f"voltages with {means.name.lower()}")
         levers = levers_of(case, means, locked)
         if not (levers.high - levers.low > levers.grain / 2).any():
-            continue
+            continue  # nothing to move
         started = replace(best, levers=levers, change=_carried(best, levers), solves=0)
         better = _improved(started, contingencies, reference, options)
         if better.change.any() and better.standing.badness < LESS * best.standing.badness:
@@ -150,9 +153,7 @@ class _Program:
     room: tuple[float, float]  # p.u. that the sum of all powers may change
 
 
-def _program_of(
-    best: Mended, contingencies: Contingencies, options: FlowOptions
-) -> _Program:
+def _program_of(best: Mended, contingencies: Contingencies, options: FlowOptions) -> _Program:
     """The constraints of the intact state and of the worst contingencies, linearised."""
     result = _states(best, contingencies, options)
     parts = []
@@ -167,7 +168,7 @@ def _program_of(
         matrix=np.concatenate([part[0] for part in parts]),
         left=np.concatenate([part[1] for part in parts]),
         price=np.concatenate([part[2] for part in parts]),
-        room=reference_room(best.case, options) if powers else (0.0, 0.0),
+        room=reference_room(best.case, result.unit_power(0).real) if powers else (0.0, 0.0),
     )
 
 
@@ -256,9 +257,7 @@ def _solved(levers: Levers, program: _Program, now: Floats, reach: Floats) -> Fl
     # up and down apart, each with its price, then what is beyond each row
     bounds = Bounds(
         np.concatenate([np.maximum(low, 0.0), np.maximum(-high, 0.0), np.zeros(m)]),
-        np.concatenate(
-            [np.maximum(high, 0.0), np.maximum(-low, 0.0), np.where(soft, np.inf, 0.0)]
-        ),
+        np.concatenate([np.maximum(high, 0.0), np.maximum(-low, 0.0), np.where(soft, np.inf, 0.0)]),
     )
     # a lever that stands between two steps moves to one of them: the program may ignore that
     whole = np.concatenate([levers.whole, levers.whole, np.zeros(m, np.bool_)])
