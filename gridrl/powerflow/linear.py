@@ -328,7 +328,7 @@ class Linear:
                 angle_held[node] = anchored[island[node]] = True
 
     def _moved(self) -> Any:
-        """ln |V| of held nodes per p.u. of their set point, sparse [2 n_node, n_control]."""
+        """Change of ln |V| of held nodes by their set points, sparse [2 n_node, n_control]."""
         row, column = [], []
         for c, units in enumerate(self._controls.held):
             on = units[self._holds[units]]

@@ -174,6 +174,18 @@ def operations(levers: Levers, change: Floats) -> int:
     return int(np.round(np.abs(change[first:third])).sum())
 
 
+def moved_elements(levers: Levers, change: Floats) -> tuple[str, ...]:
+    """Labels of what is moved."""
+    grid, controls = levers.case.grid, levers.controls
+    first, second, third = controls.cuts
+    tap, shunt = grid.steps.tap_branch[controls.tap], grid.steps.shunt_unit[controls.shunt]
+    units = [int(m) for c in np.flatnonzero(change[:first]) for m in controls.held[c]]
+    units += [int(m) for m in shunt[change[second:third] != 0]]
+    units += [int(m) for m in controls.unit[change[third:] != 0]]
+    branches = [int(k) for k in tap[change[first:second] != 0]]
+    return (*(grid.branch_label[k] for k in branches), *(grid.unit_label[m] for m in units))
+
+
 def lever_edits(levers: Levers, change: Floats) -> tuple[Row, ...]:
     """The change as edits of a study file, see `gridrl.whatif.edits`."""
     edits = [edit for edit, _ in _set_points(levers, change)]

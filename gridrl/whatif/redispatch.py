@@ -166,7 +166,7 @@ def _rounds(task: _Task, best: Dispatch, watched: Bools) -> tuple[Dispatch, int]
         linear = None
         little = value > best.value - SLOW and excess(found)[0] > (1 - SLOW) * excess(best.found)[0]
         slow = slow + 1 if little else 0
-        used = _used(task.case, change)
+        used = used_means(task.case, change)
         best = replace(best, case=now, change=change, used=used, found=found, value=value)
     return best, solves
 
@@ -241,7 +241,8 @@ def has_means(case: Case, means: Means) -> bool:
     return bool(any((a != b).any() for a, b in zip(now[:2], before[:2], strict=True)))
 
 
-def _used(case: Case, change: Floats) -> Means:
+def used_means(case: Case, change: Floats) -> Means:
+    """The last of the means that a change of injections takes."""
     kind = np.array(case.grid.unit_kind)
     moved = change != 0
     if (moved & np.isin(kind, list(DEMAND_KINDS))).any():

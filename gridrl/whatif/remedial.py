@@ -1,8 +1,9 @@
 """Remedial actions: ranked, explained, and each proved by AC power flows, before and after N-1.
 
-`recommend` searches switching (`gridrl.whatif.search`) and changes of injections
-(`gridrl.whatif.redispatch`), and says of each what it does, what it moves and what it leaves.
-Loading decides, see `gridrl.whatif.outlook`; doing nothing is always in the list.
+`recommend` searches switching (`gridrl.whatif.search`), changes of injections
+(`gridrl.whatif.redispatch`) and, where voltages are outside their limits, set points, taps and
+shunts (`gridrl.whatif.voltage`), and says of each what it does, what it moves and what it leaves.
+Loading decides, then voltages, see `gridrl.whatif.ranking`; doing nothing is always in the list.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,18 +28,31 @@ from gridrl.security.contingency import Contingencies, n_minus_1
 from gridrl.security.result import SecurityResult
 from gridrl.security.topologies import TopologySecurity, secure_topologies, state_of
 from gridrl.whatif.dispatch_program import Answers
-from gridrl.whatif.explain import dispatch_edits, dispatch_words, explanation, moved_flows, unsolved
-from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, reference_of, values
+from gridrl.whatif.explain import dispatch_edits, dispatch_words
+from gridrl.whatif.levers import (
+    lever_edits,
+    lever_words,
+    moved_elements,
+    operations,
+    power_change,
+)
+from gridrl.whatif.outlook import REFUSED, Reference, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
-from gridrl.whatif.redispatch import Dispatch, Means, dispatch, generation_cost, has_means
+from gridrl.whatif.ranking import GAIN, Recommendation, ranked
+from gridrl.whatif.redispatch import (
+    Dispatch,
+    Means,
+    dispatch,
+    generation_cost,
+    has_means,
+    used_means,
+)
+from gridrl.whatif.remedial_result import RemedialResult
 from gridrl.whatif.search import Proposer, ScreenProposer, Search, nearest_actions, search
-from gridrl.whatif.standing import proof_of, standing_of
+from gridrl.whatif.voltage import Mended, mend
 
 Say = Callable[[str], None]
-GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line
-LESS = 0.95  # or the part of all overloads that it must leave at most
-MOST_EDITS = 4  # that a verdict spells out
-ALIKE = 2  # recommendations that may touch one substation
+Edits = tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +65,10 @@ class RemedialOptions:
     redispatch: bool = True
     curtailment: bool = True
     shedding: bool = True
+    voltage: bool = True  # set points, taps and shunts where voltages are outside their limits
     buses: tuple[str, ...] | None = None  # buses whose substations may be split; None: all
     closable: tuple[str, ...] = ()  # elements out of service that may be closed
-    locked: tuple[str, ...] = ()  # elements that may not be switched
+    locked: tuple[str, ...] = ()  # elements that keep their switching, set points and steps
     share: float = 0.08  # of the AC power flows that solving every action would take
     flow: FlowOptions = field(default_factory=FlowOptions)
 
@@ -65,89 +80,9 @@ class RemedialOptions:
 
 
 DEFAULT = RemedialOptions()
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Recommendation:
-    """One thing to do, with the AC results after it."""
-
-    kind: str  # nothing, line, split, combination, redispatch, curtailment, shedding, mixed
-    action: str  # in an operator's words
-    elements: tuple[str, ...]
-    steps: int  # switching steps
-    moved_mw: float
-    cost: float | None
-    cost_unit: str
-    edits: tuple[dict[str, Any], ...]
-    case: Case  # afterwards
-    found: TopologySecurity  # afterwards, of one state, with all contingencies
-    value: float  # worst loading, see `gridrl.whatif.outlook.values`
-    places: frozenset[str]  # what is touched, for variety in the list
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RemedialResult:
-    """The recommendations, best first, and what was tried."""
-
-    case: Case
-    contingencies: Contingencies
-    reference: Reference
-    base: TopologySecurity
-    recommendations: tuple[Recommendation, ...]
-    tried: dict[str, int]
-    flow: FlowOptions  # of all AC power flows
-
-    @property
-    def best(self) -> Recommendation:
-        """What is recommended first."""
-        return self.recommendations[0]
-
-    def verdict(self) -> str:
-        """The outcome in one sentence."""
-        best, now = self.best, float(values(self.base, self.reference)[0])
-        if now <= 1.0:
-            dark = int(self.reference.unsolved.sum())
-            but = f" But {dark} contingencies have no power flow." if dark else ""
-            return f"Nothing needs to be done: no overload, worst loading {100 * now:.1f} %.{but}"
-        if best.kind == "nothing":
-            return f"No action found that lowers the worst loading of {_percent(now)}."
-        left = "no overload remains" if best.value <= 1.0 else "overloads remain"
-        what = best.action
-        if len(best.edits) > MOST_EDITS:
-            what = f"{best.kind} in {len(best.edits)} steps, {best.moved_mw:.4g} MW moved"
-        return (
-            f"{what[0].upper()}{what[1:]}: worst loading {_percent(now)} -> "
-            f"{_percent(best.value)}, {left}."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in MW and percent, ready for JSON."""
-        given = (self.contingencies, self.reference)
-        before = standing_of(self.case, self.base, *given, self.flow)
-        rows = []
-        for rank, r in enumerate(self.recommendations, 1):
-            after = standing_of(r.case, r.found, *given, self.flow)
-            why = moved_flows(self.case, r.case, self.base, self.contingencies, self.flow)
-            rows.append(
-                {
-                    "rank": rank, "kind": r.kind, "action": r.action,
-                    "elements": list(r.elements), "steps": r.steps, "moved_mw": r.moved_mw,
-                    "cost": r.cost, "cost_unit": r.cost_unit, "edits": list(r.edits),
-                    "after": after,
-                    "verified": bool(after["status"] in ("ok", "islanded")),
-                    "proof": proof_of(r.case, r.found, *given),
-                    "why": why, "explanation": explanation(r.kind, before, after, why),
-                    "unsolved": unsolved(after),
-                }
-            )  # fmt: skip
-        return {
-            "verdict": self.verdict(), "before": before, "recommendations": rows,
-            "tried": dict(self.tried),
-        }  # fmt: skip
-
-
-def _percent(value: float) -> str:
-    return f"{100.0 * value:.1f} %" if value < REFUSED else "no power flow"
+_KINDS = {
+    Means.REDISPATCH: "redispatch", Means.CURTAILMENT: "curtailment", Means.SHEDDING: "shedding",
+}  # fmt: skip
 
 
 def recommend(
@@ -181,8 +116,8 @@ def recommend(
     --------
     >>> import gridrl
     >>> from gridrl.whatif.remedial import recommend
-    >>> recommend(gridrl.load("case14")).best.kind
-    'nothing'
+    >>> recommend(gridrl.load("case14")).best.action
+    'set gen:3 from 1.09 to 1.059 p.u., set gen:2 from 1.07 to 1.06 p.u.'
     """
     say = progress or (lambda _: None)
     if known is not None:
@@ -190,6 +125,9 @@ def recommend(
     else:
         contingencies = n_minus_1(case) if contingencies is None else contingencies
         say(f"solving the case with {len(contingencies)} contingencies")
+        base = secure_topologies(case, case.topology, contingencies, options=options.flow)
+    if known is not None and options.voltage and base.voltage[0]:
+        # a sweep counts the voltages that an outage breaks, not those that stay broken after it
         base = secure_topologies(case, case.topology, contingencies, options=options.flow)
     reference = reference_of(base)
     now = float(values(base, reference)[0])
@@ -213,9 +151,10 @@ def recommend(
             }  # fmt: skip
         found += switched
         found += _dispatched(case, base, switched, contingencies, reference, options, tried, say)
+    found += _mended(found, contingencies, reference, options, tried, say)
     return RemedialResult(
         case=case, contingencies=contingencies, reference=reference, base=base,
-        recommendations=tuple(_ranked(found, options.top)), tried=tried, flow=options.flow,
+        recommendations=tuple(ranked(found, options.top)), tried=tried, flow=options.flow,
     )  # fmt: skip
 
 
@@ -310,6 +249,66 @@ def _dispatched(
     return out
 
 
+def _mended(
+    found: list[Recommendation], contingencies: Contingencies, reference: Reference,
+    options: RemedialOptions, tried: dict[str, int], say: Say,
+) -> list[Recommendation]:  # fmt: skip
+    """Voltages within their limits: alone, and on top of what relieves the loadings best."""
+    if not options.voltage:
+        return []
+    nothing, *others = found
+    helping = [r for r in others if r.value < nothing.value]
+    starts = [r for r in ranked([nothing, *helping], 1) if r.kind != "nothing"] or [nothing]
+    locked = [nothing.case.grid.find_element(name) for name in options.locked]
+    stages = [None, *(m for m, on in zip(Means, _means(options), strict=True) if on)]
+    out = []
+    for start in starts:
+        if not start.outside:
+            continue
+        after = f" after {start.action}" if start.edits else ""
+        for better in mend(
+            start.case,
+            contingencies,
+            reference,
+            start.found,
+            options.flow,
+            stages,
+            locked,
+            progress=lambda what, after=after: say(what + after),  # type: ignore[misc]
+        ):
+            tried["voltage_ac_solves"] = tried.get("voltage_ac_solves", 0) + better.solves
+            out.append(_by_levers(start, better))
+    return out
+
+
+def _by_levers(start: Recommendation, found: Mended) -> Recommendation:
+    """What mended voltages, on top of what was done before."""
+    levers, case = found.levers, start.case
+    power = power_change(levers, found.change)
+    moved = float(max(np.maximum(power, 0).sum(), np.maximum(-power, 0).sum()))
+    moved *= case.grid.s_base_mva
+    used = used_means(case, power) if power.any() else None
+    kind = "voltage" if used is None else _KINDS[used]
+    words = lever_words(levers, found.change)
+    edits = lever_edits(levers, found.change)
+    return Recommendation(
+        kind="mixed" if start.edits else kind,
+        action=f"{start.action}; {words}" if start.edits else words,
+        elements=(*start.elements, *moved_elements(levers, found.change)),
+        steps=start.steps + operations(levers, found.change), moved_mw=start.moved_mw + moved,
+        cost=(start.moved_mw + moved) if moved else start.cost,
+        cost_unit="MW moved" if moved else start.cost_unit,
+        edits=_together(start.edits, edits), case=found.case, found=found.found, value=found.value,
+        places=start.places | {f"voltage {used}"},
+    )  # fmt: skip
+
+
+def _together(first: Edits, second: Edits) -> Edits:
+    """Edits of one variant: a later set point of an element replaces the earlier one."""
+    by_what = {next(iter(edit.items())): edit for edit in first}
+    return tuple((by_what | {next(iter(edit.items())): edit for edit in second}).values())
+
+
 def _said(say: Say, what: str, detail: str) -> None:
     say(f"{what}: {detail}")
 
@@ -323,10 +322,7 @@ def _by_dispatch(start: Recommendation, found: Dispatch) -> Recommendation:
     base = case.grid.s_base_mva
     units = np.flatnonzero(found.change)
     moved = found.moved * base
-    kind = {
-        Means.REDISPATCH: "redispatch", Means.CURTAILMENT: "curtailment",
-        Means.SHEDDING: "shedding",
-    }[found.used]  # fmt: skip
+    kind = _KINDS[found.used]
     money = generation_cost(case, found.change) if found.used is Means.REDISPATCH else None
     words = dispatch_words(case, found.change)
     return Recommendation(
@@ -340,51 +336,6 @@ def _by_dispatch(start: Recommendation, found: Dispatch) -> Recommendation:
         found=found.found, value=found.value,
         places=start.places | {kind},
     )  # fmt: skip
-
-
-def _ranked(found: list[Recommendation], top: int) -> list[Recommendation]:
-    """Best first; few that touch the same place; doing nothing in its place, always.
-
-    Secure ones come first, then those without an overload of the intact grid, then shedding, then
-    the rest.
-    """
-    now, before = found[0].value, float(excess(found[0].found)[0])
-    over = [float(excess(r.found)[0]) for r in found]
-
-    def helps(at: int) -> bool:
-        value = found[at].value
-        return value < now - GAIN or (value < now + 1e-3 and over[at] < LESS * before)
-
-    def key(at: int) -> tuple[Any, ...]:
-        r = found[at]
-        shed, intact = _burden(r)[0] == 3, float(np.nan_to_num(r.found.loading[0], nan=np.inf))
-        tier = 2 if shed else 0 if r.value <= 1.0 else 1 if intact <= 1.0 else 3
-        value = 0.0 if r.value <= 1.0 else round(r.value * 200.0)
-        return (tier, value, _burden(r), over[at], r.steps, r.value)
-
-    order = [at for at in range(len(found)) if found[at].kind == "nothing" or helps(at)]
-    count: dict[str, int] = {}
-    out: list[Recommendation] = []
-    for at in sorted(order, key=key):
-        r = found[at]
-        crowded = any(count.get(place, 0) >= ALIKE for place in r.places)
-        if r.kind != "nothing" and (crowded or len(out) - _idle(out) >= top):
-            continue
-        out.append(r)
-        for place in r.places:
-            count[place] = count.get(place, 0) + 1
-    return out
-
-
-def _idle(out: list[Recommendation]) -> int:
-    return sum(r.kind == "nothing" for r in out)
-
-
-def _burden(r: Recommendation) -> tuple[int, float]:
-    """Shedding after curtailment after redispatch after switching, then by MW."""
-    shed = any("shed" in edit for edit in r.edits)
-    curtailed = any("curtail" in edit for edit in r.edits)
-    return (3 if shed else 2 if curtailed else 1 if r.moved_mw else 0, round(r.moved_mw, 1))
 
 
 __all__ = ["Recommendation", "RemedialOptions", "RemedialResult", "recommend"]

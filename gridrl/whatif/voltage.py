@@ -27,7 +27,13 @@ from gridrl.whatif.dispatch_program import reference_room
 from gridrl.whatif.levers import Levers, levers_of, moved_case, power_change, rounded
 from gridrl.whatif.outlook import REFUSED, Reference, outside, values
 from gridrl.whatif.redispatch import Means, has_means
-from gridrl.whatif.voltages import VoltageStanding, depths, limits_of_nodes, voltage_standing
+from gridrl.whatif.voltages import (
+    INTACT,
+    VoltageStanding,
+    depths,
+    limits_of_nodes,
+    voltage_standing,
+)
 
 ROUNDS = 5
 VOLTAGE_STATES, LOADING_STATES = 20, 8  # contingencies of one program, the worst first
@@ -204,7 +210,7 @@ def _voltage_rows(linear: Linear, result: FlowResult, state: int) -> Rows:
     return (
         np.concatenate([matrix[over], -matrix[under]]),
         np.concatenate([(high - aim - v)[over], (v - low - aim)[under]]),
-        np.full(int(over.sum() + under.sum()), VOLTAGE_PRICE),
+        np.full(int(over.sum() + under.sum()), VOLTAGE_PRICE * (INTACT if state == 0 else 1.0)),
     )
 
 

@@ -1,6 +1,7 @@
 """How far voltages are outside their limits, before and after every contingency."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from gridrl.security.contingency import Contingencies
 from gridrl.security.result import SecurityOptions
 from gridrl.security.sweep import security
 from gridrl.security.topologies import TopologySecurity
+from gridrl.whatif.explain import without
+
+SHOWN = 6  # buses in an explanation
+INTACT = 10.0  # what a voltage before any contingency weighs against one after it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,15 +41,14 @@ class VoltageStanding:
 
     @property
     def badness(self) -> float:
-        """All depths together: what a remedy makes less."""
-        return self.depth + float(self.after_depth.sum())
+        """All depths together, those before any contingency first: what a remedy makes less."""
+        return INTACT * self.depth + float(self.after_depth.sum())
 
-    def substation(self, node: int) -> int:
-        """Substation of a node."""
-        grid = self.result.grid
-        if node < grid.n_substation:
-            return node
-        return int(np.flatnonzero(self.result.second_node == node)[0])
+    @property
+    def intact_is_worst(self) -> bool:
+        """Whether the furthest voltage is one before any contingency."""
+        depth = float(depths(self.result, 0)[self.node]) if self.node >= 0 else 0.0
+        return not self.contingency.size or depth >= float(self.after_depth[0])
 
 
 def voltage_standing(
@@ -55,6 +59,8 @@ def voltage_standing(
     beyond = depths(result, 0)
     outside = np.flatnonzero(beyond > ROUNDING)
     which = found.contingency[found.pair_voltage > 0]
+    if not which.size:
+        return _intact(result, beyond, outside)
     some = Contingencies(
         name=tuple(contingencies.name[k] for k in which),
         elements=tuple(contingencies.elements[k] for k in which),
@@ -67,10 +73,19 @@ def voltage_standing(
     depth[known] = np.maximum(low[node[known]] - v[known], v[known] - high[node[known]])
     order = np.argsort(-depth, kind="stable")
     order = order[depth[order] > ROUNDING]
+    return replace(
+        _intact(result, beyond, outside), contingency=which[order], after_depth=depth[order],
+        after_voltage=v[order], after_node=node[order],
+    )  # fmt: skip
+
+
+def _intact(result: FlowResult, beyond: Floats, outside: Ints) -> VoltageStanding:
+    """Without contingencies."""
+    none, real = np.zeros(0, np.int64), np.zeros(0)
     return VoltageStanding(
         result=result, outside=int(outside.size), depth=float(beyond[outside].sum()),
-        node=int(np.argmax(beyond)) if outside.size else -1, contingency=which[order],
-        after_depth=depth[order], after_voltage=v[order], after_node=node[order],
+        node=int(np.argmax(beyond)) if outside.size else -1, contingency=none,
+        after_depth=real, after_voltage=real, after_node=none,
     )  # fmt: skip
 
 
@@ -89,3 +104,47 @@ def depths(result: FlowResult, state: int) -> Floats:
     v = np.abs(result.v[state])
     out = np.maximum(low - v, v - high)
     return np.where(np.isfinite(v), out, -np.inf)
+
+
+def bus_label(result: FlowResult, node: int) -> str:
+    """Name of a node for a reader; empty for none."""
+    grid = result.grid
+    if node < grid.n_substation:
+        return grid.substation_label[node] if node >= 0 else ""
+    return f"{grid.substation_label[int(np.argmax(result.second_node == node))]} busbar 2"
+
+
+def moved_voltages(
+    before: Case, after: Case, standing: VoltageStanding, contingencies: Contingencies,
+    options: FlowOptions,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The voltages that were furthest outside, and where they are after an action.
+
+    In the state that was worst before: intact, or after its worst contingency. Rows: ``bus,
+    before_pu, after_pu, low_pu, high_pu, outage`` (empty for the intact grid).
+    """
+    if standing.clean:
+        return []
+    outage = -1 if standing.intact_is_worst else int(standing.contingency[0])
+    was, now = (
+        flow(without(case, contingencies, outage), options=options) for case in (before, after)
+    )
+    beyond = depths(was, 0)
+    low, high = limits_of_nodes(was)
+    worst = np.argsort(-beyond, kind="stable")[:SHOWN]
+    return [
+        {
+            "bus": bus_label(was, int(k)), "before_pu": float(np.abs(was.v[0, k])),
+            "after_pu": _magnitude(now, int(k)), "low_pu": float(low[k]),
+            "high_pu": float(high[k]) if np.isfinite(high[k]) else None,
+            "outage": contingencies.name[outage] if outage >= 0 else "",
+        }
+        for k in worst
+        if beyond[k] > ROUNDING
+    ]  # fmt: skip
+
+
+def _magnitude(result: FlowResult, node: int) -> float | None:
+    """P.u., None for a node that is not there or has no voltage."""
+    v = float(np.abs(result.v[0, node])) if node < result.v.shape[1] else np.nan
+    return v if np.isfinite(v) else None
