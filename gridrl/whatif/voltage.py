@@ -37,8 +37,10 @@ from gridrl.whatif.voltages import (
 
 ROUNDS = 5
 VOLTAGE_STATES, LOADING_STATES = 20, 8  # contingencies of one program, the worst first
+LARGE = 1e7  # branch loadings of N-1 from which only set points, taps and shunts are tried
 NEAR_VOLTAGE, NEAR_LOADING = 0.02, 0.9  # from where a voltage (p.u.) or loading is a constraint
 MOST_VOLTAGES, MOST_LOADINGS = 40, 20  # constraints of each state
+MOST_CONTROLS = 60  # set points of one program, and as many of everything else
 AIM_VOLTAGE, AIM_LOADING = 5e-4, 0.997  # what the program keeps free for what is not linear
 VOLTAGE_PRICE, LOADING_PRICE = 1e5, 1e4  # of what is beyond a limit, per p.u., against moves
 SET_POINT_REACH, TAP_REACH = 0.05, 4.0  # p.u. and positions that one program may move
@@ -84,7 +86,8 @@ def mend(
         standing=standing, value=float(values(found, reference)[0]), solves=0,
     )  # fmt: skip
     out = []
-    for means in stages:
+    large = case.grid.n_branch * len(contingencies) > LARGE
+    for means in [means for means in stages if means is None or not large]:
         if best.standing.clean:
             break
         if means is not None and not has_means(case, means):
@@ -125,27 +128,42 @@ def _improved(
         wanted = _solved(levers, program, best.change, reach)
         if wanted is None or (np.abs(wanted - best.change) < levers.grain / 2).all():
             break
-        case = moved_case(levers, wanted)
-        found = secure_topologies(case, case.topology, contingencies, options=options)
-        solves += found.solves
-        value = float(values(found, reference)[0])
-        if value < REFUSED and value <= allowed:
-            standing = voltage_standing(case, found, contingencies, options)
-            if _better(standing, found, best):
-                best = replace(
-                    best, change=wanted, case=case, found=found, standing=standing, value=value
-                )
-                program = None
-                continue
+        after = replace(best, change=wanted, case=moved_case(levers, wanted))
+        for which in (program.contingency, np.arange(len(contingencies))):  # the likely ones first
+            after = _checked(after, which, contingencies, reference, options)
+            solves += after.found.solves
+            good = after.value <= allowed and _better(after, best)
+            if not good:
+                break
+        if good:
+            best, program = after, None
+            continue
         step = np.abs(wanted - best.change)  # the way was too long for a straight line
         reach = np.where(levers.whole, np.maximum(1.0, np.floor(0.4 * step)), 0.4 * step)
     return replace(best, solves=solves)
 
 
-def _better(standing: VoltageStanding, found: TopologySecurity, best: Mended) -> bool:
+def _checked(
+    after: Mended, which: Ints, contingencies: Contingencies, reference: Reference,
+    options: FlowOptions,
+) -> Mended:  # fmt: skip
+    """With the AC power flows after some contingencies."""
+    case = after.case
+    found = secure_topologies(
+        case, case.topology, contingencies, only=(np.array([0, which.size]), which),
+        options=options,
+    )  # fmt: skip
+    value = float(values(found, reference)[0])
+    standing = after.standing
+    if value < REFUSED:
+        standing = voltage_standing(case, found, contingencies, options)
+    return replace(after, found=found, value=value, standing=standing)
+
+
+def _better(after: Mended, best: Mended) -> bool:
     """Clearly nearer to the limits; or as near, with fewer voltages outside."""
-    now, before = standing.badness, best.standing.badness
-    fewer = bool(outside(found)[0] < outside(best.found)[0])
+    now, before = after.standing.badness, best.standing.badness
+    fewer = bool(outside(after.found)[0] < outside(best.found)[0])
     return now < LESS * before or (now <= before and fewer)
 
 
@@ -157,11 +175,14 @@ class _Program:
     left: Floats  # [m]
     price: Floats  # [m]
     room: tuple[float, float]  # p.u. that the sum of all powers may change
+    chosen: Ints  # controls that may move: the most effective ones
+    contingency: Ints  # those whose states are in the rows
 
 
 def _program_of(best: Mended, contingencies: Contingencies, options: FlowOptions) -> _Program:
     """The constraints of the intact state and of the worst contingencies, linearised."""
-    result = _states(best, contingencies, options)
+    which = _worst(best)
+    result = _states(best, which, contingencies, options)
     parts = []
     for state in np.flatnonzero(result.solved()).tolist():
         linear = Linear(result, state, best.levers.controls)
@@ -170,21 +191,50 @@ def _program_of(best: Mended, contingencies: Contingencies, options: FlowOptions
         if state == 0:
             parts.append(_reactive_rows(linear))
     powers = best.levers.controls.unit.size
+    matrix, left, price = (np.concatenate([part[k] for part in parts]) for k in range(3))
     return _Program(
-        matrix=np.concatenate([part[0] for part in parts]),
-        left=np.concatenate([part[1] for part in parts]),
-        price=np.concatenate([part[2] for part in parts]),
+        matrix=matrix,
+        left=left,
+        price=price,
+        chosen=_most_effective(best, matrix, left),
+        contingency=which,
         room=reference_room(best.case, result.unit_power(0).real) if powers else (0.0, 0.0),
     )
 
 
-def _states(best: Mended, contingencies: Contingencies, options: FlowOptions) -> FlowResult:
-    """The intact state, and those after the contingencies that matter most."""
-    case, found = best.case, best.found
-    loading = np.nan_to_num(found.pair_loading, nan=0.0)
+def _most_effective(best: Mended, matrix: Floats, left: Floats) -> Ints:
+    """The controls that can do most about what is beyond a limit, and those moved already.
+
+    Few are asked for then, and the program is small on a grid with a thousand of them.
+    """
+    levers, first = best.levers, len(best.levers.controls.held)
+    room = np.maximum(levers.high, -levers.low)
+    room[:first] = np.minimum(room[:first], SET_POINT_REACH)
+    power = room[levers.controls.cuts[2] :]
+    power[:] = np.minimum(power, np.median(power)) if power.size else power
+    wrong = np.flatnonzero(left < 0.0)
+    gain = np.abs(matrix[wrong]) * room
+    share = gain / np.maximum(gain.max(axis=1, keepdims=True), 1e-12)
+    effect = share.sum(axis=0)
+    effect[best.change != 0.0] = np.inf
+    order = np.argsort(-effect, kind="stable")
+    parts = order[order < first], order[order >= first]  # powers crowd no set point out
+    return np.sort(np.concatenate([part[:MOST_CONTROLS] for part in parts]))
+
+
+def _worst(best: Mended) -> Ints:
+    """The contingencies with the furthest voltages, and those with the highest loadings."""
+    loading = np.nan_to_num(best.found.pair_loading, nan=0.0)
     loaded = np.argsort(-loading, kind="stable")[:LOADING_STATES]
-    loaded = found.contingency[loaded[loading[loaded] > NEAR_LOADING]]
-    which = np.union1d(best.standing.contingency[:VOLTAGE_STATES], loaded).astype(np.int64)
+    loaded = best.found.contingency[loaded[loading[loaded] > NEAR_LOADING]]
+    return np.union1d(best.standing.contingency[:VOLTAGE_STATES], loaded).astype(np.int64)
+
+
+def _states(
+    best: Mended, which: Ints, contingencies: Contingencies, options: FlowOptions
+) -> FlowResult:
+    """The intact state, and those after some contingencies."""
+    case = best.case
     busbar = np.repeat(case.topology.busbar, 1 + which.size, axis=0)
     closed = np.repeat(case.topology.closed, 1 + which.size, axis=0)
     b_of, branch, u_of, unit = contingencies.members(case.grid)
@@ -244,21 +294,26 @@ def _highest(value: Floats, least: float, most: int) -> Ints:
 
 def _solved(levers: Levers, program: _Program, now: Floats, reach: Floats) -> Floats | None:
     """[n_control] the cheapest change that keeps the rows, as far as they can be kept."""
-    low = np.maximum(levers.low, now - reach)
-    high = np.minimum(levers.high, now + reach)
-    n, m = now.size, program.left.size
-    soft = np.isfinite(program.price)
-    cost = np.concatenate([levers.price, levers.price, np.where(soft, program.price, 0.0)])
-    matrix = scipy.sparse.csr_array(program.matrix)
-    power = np.zeros(n)
-    power[levers.controls.cuts[2] :] = 1.0
-    total = float(power @ now)
+    some = program.chosen
+    low = np.maximum(levers.low, now - reach)[some]
+    high = np.minimum(levers.high, now + reach)[some]
+    most_moved = np.abs(program.matrix[:, some]) @ np.maximum(high - now[some], now[some] - low)
+    rows_kept = np.flatnonzero(most_moved > program.left)  # the others cannot be broken
+    dense, left, price = (
+        program.matrix[np.ix_(rows_kept, some)], program.left[rows_kept], program.price[rows_kept],
+    )  # fmt: skip
+    n, m = some.size, left.size
+    soft = np.isfinite(price)
+    cost = np.concatenate([levers.price[some], levers.price[some], np.where(soft, price, 0.0)])
+    matrix = scipy.sparse.csr_array(dense)
+    power = (some >= levers.controls.cuts[2]).astype(np.float64)
+    total = float(power @ now[some])
     rows: Any = scipy.sparse.vstack(
         [scipy.sparse.hstack([matrix, -matrix, -scipy.sparse.eye_array(m)]),
          scipy.sparse.csr_array(np.concatenate([power, -power, np.zeros(m)])[None])]
     )  # fmt: skip
     room = program.room
-    most = np.concatenate([program.left + program.matrix @ now, [total + room[1]]])
+    most = np.concatenate([left + dense @ now[some], [total + room[1]]])
     least = np.concatenate([np.full(m, -np.inf), [total + room[0]]])
     # up and down apart, each with its price, then what is beyond each row
     bounds = Bounds(
@@ -266,11 +321,13 @@ def _solved(levers: Levers, program: _Program, now: Floats, reach: Floats) -> Fl
         np.concatenate([np.maximum(high, 0.0), np.maximum(-low, 0.0), np.where(soft, np.inf, 0.0)]),
     )
     # a lever that stands between two steps moves to one of them: the program may ignore that
-    whole = np.concatenate([levers.whole, levers.whole, np.zeros(m, np.bool_)])
+    whole = np.concatenate([levers.whole[some], levers.whole[some], np.zeros(m, np.bool_)])
     found = milp(
         cost, constraints=LinearConstraint(rows, least, most), bounds=bounds,
         integrality=whole.astype(np.int64), options={"mip_rel_gap": GAP, "node_limit": NODES},
     )  # fmt: skip
     if found.x is None:
         return None
-    return rounded(levers, found.x[:n] - found.x[n : 2 * n])
+    change = np.zeros(now.size)
+    change[some] = found.x[:n] - found.x[n : 2 * n]
+    return rounded(levers, change)

@@ -18,6 +18,7 @@ from gridrl.security.topologies import TopologySecurity
 from gridrl.whatif.explain import without
 
 SHOWN = 6  # buses in an explanation
+EACH = 5e-3  # p.u. that a voltage outside its limits weighs besides its depth
 INTACT = 10.0  # what a voltage before any contingency weighs against one after it
 
 
@@ -41,8 +42,10 @@ class VoltageStanding:
 
     @property
     def badness(self) -> float:
-        """All depths together, those before any contingency first: what a remedy makes less."""
-        return INTACT * self.depth + float(self.after_depth.sum())
+        """All depths together, and how many: what a remedy makes less, the intact grid first."""
+        return INTACT * (self.depth + EACH * self.outside) + float(
+            self.after_depth.sum() + EACH * self.contingency.size
+        )
 
     @property
     def intact_is_worst(self) -> bool:
