@@ -262,23 +262,17 @@ def show(
     from gridrl.whatif.export import document
 
     with Store(_existing(store)) as opened:
-        result = opened.result(number)
-        left = opened.missing(number)
-        head = opened.head(number)
-    if against is not None:
-        result = result.against(against)
-    if as_json:
-        made = document(result)
-        if variant is not None:
-            name = result[variant].name
-            made["variants"] = [row for row in made["variants"] if row["variant"] == name]
-        print_json({**head, **made, "missing": left})
-        return
-    if variant is None:
-        show_study(result, top)
-    else:
-        show_variant(result, result[variant], top)
-    if left:
+        result, left = opened.result(number), opened.missing(number)
+        if against is not None:
+            result = result.against(against)
+        if as_json:
+            made = document(result, only=variant)
+            print_json({**opened.head(number), **made, "missing": left})
+        elif variant is None:
+            show_study(result, top)
+        else:
+            show_variant(result, result[variant], top)
+    if left and not as_json:
         console(stderr=True).print(
             f"{len(left)} variants are not finished; `gridrl whatif rerun {number}` goes on.",
             style="yellow",
@@ -369,9 +363,9 @@ def export(
         check_writeable(path, _OUT, "export")
     with Store(_existing(store)) as opened:
         result = opened.result(number)
-    for path in out:
-        write(path, result, table)
-        console(stderr=True).print(f"Written: {path}")
+        for path in out:
+            write(path, result, table)
+            console(stderr=True).print(f"Written: {path}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
-from gridrl.grid import Bools, Complexes, Floats, Ints
+from gridrl.grid import Bools, Complexes, Floats, Grid, Ints
 from gridrl.powerflow.result import FlowResult
 
 HELD = 1e-6  # p.u.: further from its set point a voltage is not held
@@ -94,9 +94,11 @@ class Linear:
         v_f = np.where(f >= 0, self._voltage[f], 0.0)
         v_t = np.where(t >= 0, self._voltage[t], 0.0)
         y = [getattr(grid, name)[branch] for name in ("y_ff", "y_ft", "y_tf", "y_tt")]
+        # an open end has the voltage at which it carries no current
+        v_f = np.where((f < 0) & (t >= 0), -y[1] / _nonzero(y[0]) * v_t, v_f)
+        v_t = np.where((t < 0) & (f >= 0), -y[2] / _nonzero(y[3]) * v_f, v_t)
         parts = [(y[0] * v_f, y[1] * v_t), (y[3] * v_t, y[2] * v_f)]  # own, other
         current = [own + other for own, other in parts]
-        ends = np.stack([v_f, v_t])
         rated = np.stack(
             [np.abs(current[0]) / grid.i_max_from[branch],
              np.abs(current[1]) / grid.i_max_to[branch],
@@ -111,16 +113,18 @@ class Linear:
         scale = value * np.conj(whole) / np.maximum(np.abs(whole) ** 2, 1e-30)
         here, there = np.where(at_to, t, f), np.where(at_to, f, t)
         apparent = np.where(which >= 2, value, 0.0)
-        live = (here >= 0) & (there >= 0) & (np.abs(ends).min(axis=0) > 0)
-        rows = np.flatnonzero(live)
+        live = (here >= 0) & (there >= 0)
+        rows, alone = np.flatnonzero(live), np.flatnonzero((here >= 0) & (there < 0))
         terms = (
             (here, (1j * own * scale).real), (there, (1j * other * scale).real),
             (self._n + here, (own * scale).real + apparent),
             (self._n + there, (other * scale).real),
         )  # fmt: skip
         gradient = _sparse(
-            np.concatenate([values[rows] for _, values in terms]), np.tile(rows, 4),
-            np.concatenate([at[rows] for at, _ in terms]), (branch.size, 2 * self._n),
+            np.concatenate([*(values[rows] for _, values in terms), (value + apparent)[alone]]),
+            np.concatenate([np.tile(rows, 4), alone]),
+            np.concatenate([*(at[rows] for at, _ in terms), self._n + here[alone]]),
+            (branch.size, 2 * self._n),
         )  # fmt: skip
         return Watched(
             value=value, gradient=gradient,
@@ -253,7 +257,8 @@ class Linear:
             if node >= 0:
                 row.append(node)
                 column.append(c)
-                value.append(-complex(1.0, 0.0 if self._holds[m] else q))
+                at_voltage = _zip(grid, m, float(self._size[node]))
+                value.append(-complex(at_voltage[0], 0.0 if self._holds[m] else q * at_voltage[1]))
         return _sparse(
             np.array(value, np.complex128), np.array(row, np.int64), np.array(column, np.int64),
             (self._n, controls.size),
@@ -353,6 +358,21 @@ class Linear:
             np.add.at(total, self._unit_node[self._holds], limit[self._holds])
             ends.append(total[node])
         return ends[0], ends[1]
+
+
+def _zip(grid: Grid, m: int, size: float) -> tuple[float, float]:
+    """What of a unit's P and Q at nominal voltage it has at another."""
+    p, q = (
+        float(1.0 - i - z + i * size + z * size**2)
+        for i, z in (
+            (grid.i_share_p[m], grid.z_share_p[m]), (grid.i_share_q[m], grid.z_share_q[m]),
+        )
+    )  # fmt: skip
+    return p, q
+
+
+def _nonzero(y: Complexes) -> Complexes:
+    return np.where(y == 0.0, 1e30, y)
 
 
 def _sparse(value: Any, row: Ints, column: Ints, shape: tuple[int, int]) -> Any:

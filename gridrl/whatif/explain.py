@@ -16,7 +16,8 @@ from gridrl.security.topologies import TopologySecurity
 Row = dict[str, Any]
 SHOWN = 6  # branches in an explanation
 NOTHING_MW = 1e-6
-RENEWABLE = ("sgen", "storage", "battery")
+RENEWABLE, STORAGE_KINDS = ("sgen",), ("storage", "battery")
+SPELLED, NAMED = 4, 3  # changes up to which each is spelled out; those named of many
 
 
 def moved_flows(
@@ -170,37 +171,55 @@ def dispatch_edits(case: Case, change: Floats) -> tuple[Row, ...]:
     out: list[Row] = []
     for m in np.flatnonzero(change).tolist():
         e = int(grid.unit_element[m])
-        name = f"{grid.element_kind[e]}:{grid.element_id[e]}"
-        p = float(case.injection.p[0, m] + change[m]) * grid.s_base_mva
-        out.append({_verb(case, m): name, "p_mw": max(0.0, -p) if _is_load(case, m) else p})
+        verb, sign = _verb(case, m)
+        p = sign * float(case.injection.p[0, m] + change[m]) * grid.s_base_mva
+        p = max(0.0, p) if verb == "shed" else p
+        out.append({verb: f"{grid.element_kind[e]}:{grid.element_id[e]}", "p_mw": p})
     return tuple(out)
 
 
-def _is_load(case: Case, m: int) -> bool:
-    return case.grid.unit_kind[m] in DEMAND_KINDS
-
-
-def _verb(case: Case, m: int) -> str:
+def _verb(case: Case, m: int) -> tuple[str, float]:
+    """How a unit's power is changed, and the sign of what a user calls its power."""
     grid = case.grid
-    if _is_load(case, m):
-        return "shed"
-    renewable = grid.unit_kind[m] in RENEWABLE and not grid.dispatchable[m]
-    return "curtail" if renewable else "redispatch"
+    kind = grid.unit_kind[m]
+    if kind in DEMAND_KINDS:
+        return "shed", -1.0
+    if kind in STORAGE_KINDS:
+        return "storage", -1.0
+    renewable = kind in RENEWABLE and not grid.dispatchable[m]
+    return ("curtail" if renewable else "redispatch"), 1.0
+
+
+_DOES = {"shed": "shed", "storage": "charge", "curtail": "curtail", "redispatch": "dispatch"}
 
 
 def dispatch_words(case: Case, change: Floats) -> str:
-    """Changes of injections in an operator's words, the largest first."""
-    grid = case.grid
-    base = grid.s_base_mva
-    said = []
+    """Changes of injections in an operator's words, the largest first.
+
+    Many are put together: what goes up, what goes down, the largest of each by name.
+    """
+    grid, base = case.grid, case.grid.s_base_mva
+    groups: dict[tuple[str, bool], list[tuple[str, float]]] = {}
     for m in np.argsort(-np.abs(change), kind="stable").tolist():
         if not change[m]:
             break
-        p = float(case.injection.p[0, m]) * base
-        to = p + float(change[m]) * base
-        verb = {"shed": "shed", "curtail": "curtail", "redispatch": "dispatch"}[_verb(case, m)]
-        if _is_load(case, m):
-            p, to = -p, -to
-        to = 0.0 if abs(to) < NOTHING_MW else to
-        said.append(f"{verb} {grid.unit_label[m]} from {p:.4g} to {to:.4g} MW")
-    return ", ".join(said)
+        verb, sign = _verb(case, m)
+        p = sign * float(case.injection.p[0, m]) * base
+        by = sign * float(change[m]) * base
+        to = 0.0 if abs(p + by) < NOTHING_MW else p + by
+        words = f"{grid.unit_label[m]} from {p:.4g} to {to:.4g} MW"
+        groups.setdefault((verb, by > 0), []).append((words, by))
+    if sum(map(len, groups.values())) <= SPELLED:
+        said = [f"{_DOES[v]} {words}" for (v, _), items in groups.items() for words, _ in items]
+        return ", ".join(said)
+    return "; ".join(
+        f"{_DOES[verb]} {sum(by for _, by in items):+.4g} MW at "
+        f"{named([words for words, _ in items])}"
+        for (verb, _), items in groups.items()
+    )
+
+
+def named(items: list[str], most: int = NAMED) -> str:
+    """The first of a list, and how many there are besides."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

@@ -7,23 +7,38 @@ from gridrl.errors import StudyError
 from gridrl.rows import plain, write_rows
 from gridrl.whatif.places import nearest
 from gridrl.whatif.results import StudyResult, VariantResult
-from gridrl.whatif.tables import change_rows, comparison_rows, outage_rows, violation_rows
+from gridrl.whatif.tables import (
+    change_rows,
+    comparison_rows,
+    outage_rows,
+    variant_row,
+    violation_rows,
+)
 
 TABLES = ("variants", "violations", "outages", "branches", "buses", "units", "recommendations")
 ELEMENTS = ("branches", "buses", "units")
 Row = dict[str, Any]
 
 
-def document(study: StudyResult, *, elements: bool = True) -> dict[str, Any]:
+def document(
+    study: StudyResult, *, elements: bool = True, only: str | None = None
+) -> dict[str, Any]:
     """Everything that a study found, ready for `gridrl.rows.plain` and JSON.
 
     Parameters
     ----------
     elements
         With every branch, bus and unit of every variant, before and after.
+    only
+        One variant instead of all.
+
+    Raises
+    ------
+    StudyError
+        There is no such variant.
     """
     case = study.base.case
-    rows = comparison_rows(study)
+    results = study if only is None else [study[only]]
     wanted = ELEMENTS if elements else ()
     return {
         "study": study.name,
@@ -32,11 +47,12 @@ def document(study: StudyResult, *, elements: bool = True) -> dict[str, Any]:
         "settings": dict(study.settings),
         "notes": list(case.notes),
         "variants": [
-            {**row, "edit_tables": [edit.to_dict() for edit in result.variant.edits],
+            {**variant_row(study.base, result),
+             "edit_tables": [edit.to_dict() for edit in result.variant.edits],
              "notes": list(result.case.notes), "violations": violation_rows(result),
              "outages": outage_rows(result), "advice": result.advice,
              **{name: change_rows(study.base, result, name) for name in wanted}}
-            for row, result in zip(rows, study, strict=True)
+            for result in results
         ],
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from gridrl.grid import Bools, Floats
 from gridrl.powerflow.linear import HELD, Controls
 from gridrl.powerflow.model import DEMAND_KINDS
 from gridrl.whatif.draft import with_ratio
-from gridrl.whatif.explain import dispatch_edits, dispatch_words
+from gridrl.whatif.explain import SPELLED, dispatch_edits, dispatch_words, named
 from gridrl.whatif.redispatch import Means, bounds, grain_of, with_change
 
 Row = dict[str, Any]
@@ -194,9 +194,18 @@ def lever_edits(levers: Levers, change: Floats) -> tuple[Row, ...]:
 
 def lever_words(levers: Levers, change: Floats) -> str:
     """The change in an operator's words."""
-    said = [words for _, words in _set_points(levers, change)]
+    kinds: dict[str, list[str]] = {}
+    for edit, words in _set_points(levers, change):
+        kinds.setdefault(next(iter(edit)), []).append(words)
+    if sum(map(len, kinds.values())) <= SPELLED:
+        said = [f"{_DOES[verb]} {words}" for verb, items in kinds.items() for words in items]
+    else:
+        said = [f"{_DOES[verb]} {named(items)}" for verb, items in kinds.items()]
     power = dispatch_words(levers.case, power_change(levers, change))
-    return ", ".join([*said, *([power] if power else [])])
+    return ", ".join(said) + (f"; {power}" if said else power) * bool(power)
+
+
+_DOES = {"voltage": "set", "tap": "move the tap of", "shunt": "switch"}
 
 
 def _set_points(levers: Levers, change: Floats) -> list[tuple[Row, str]]:
@@ -210,7 +219,7 @@ def _set_points(levers: Levers, change: Floats) -> list[tuple[Row, str]]:
             to = round(float(v[m] + change[c]), 9)
             out.append(
                 ({"voltage": _name(levers.case, int(grid.unit_element[m])), "vm_pu": to},
-                 f"set {grid.unit_label[m]} from {v[m]:.4g} to {to:.4g} p.u.")
+                 f"{grid.unit_label[m]} from {v[m]:.4g} to {to:.4g} p.u.")
             )  # fmt: skip
     for c in _largest(change[first:second]):
         k = int(controls.tap[c])
@@ -219,7 +228,7 @@ def _set_points(levers: Levers, change: Floats) -> list[tuple[Row, str]]:
         to_position = round(now + float(change[first + c]))
         out.append(
             ({"tap": _name(levers.case, element), "position": to_position},
-             f"move the tap of {grid.element_label[element]} from {now:.4g} to {to_position}")
+             f"{grid.element_label[element]} from {now:.4g} to {to_position}")
         )  # fmt: skip
     for c in _largest(change[second:third]):
         k = int(controls.shunt[c])
@@ -228,7 +237,7 @@ def _set_points(levers: Levers, change: Floats) -> list[tuple[Row, str]]:
         to_on = now_on + round(float(change[second + c]))
         out.append(
             ({"shunt": _name(levers.case, element), "step": to_on},
-             f"switch {grid.element_label[element]} from step {now_on} to {to_on}")
+             f"{grid.element_label[element]} from step {now_on} to {to_on}")
         )  # fmt: skip
     return out
 

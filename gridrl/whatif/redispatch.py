@@ -17,6 +17,7 @@ from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import GENERATOR_KINDS, Contingencies
 from gridrl.security.topologies import TopologySecurity, secure_topologies
 from gridrl.whatif.dispatch_program import Answers, cheapest_change, linearise
+from gridrl.whatif.explain import RENEWABLE, STORAGE_KINDS
 from gridrl.whatif.outlook import Reference, excess, values
 
 ROUNDS = 10  # of linear programs before a proof
@@ -24,7 +25,7 @@ PROOFS = 3
 PATIENCE, SLOW = 2, 0.01  # rounds in a row that bring less than this part
 SAME = 1e-3  # loading by which a proof may exceed what was watched
 WATCH, MOST_WATCHED = 0.8, 150  # loading from which contingencies are watched, and how many
-SHED_PRICE, CURTAIL_PRICE = 1e3, 20.0  # of redispatch, per p.u.
+SHED_PRICE, CURTAIL_PRICE, STORAGE_PRICE = 1e3, 20.0, 5.0  # of redispatch, per p.u.
 DIGITS = 3  # of the largest unit: set points are multiples of that, 0.1 MW beside 650 MW
 
 
@@ -198,7 +199,7 @@ def bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
     """Least and largest change of every unit, p.u., and its price per p.u.
 
     A generator without a maximum in the file may go down only; one without a minimum, to 0. The
-    reference is no variable: it balances, within its own limits.
+    reference is no variable: it balances, within its own limits. A storage moves with curtailment.
     """
     grid = case.grid
     p = case.injection.p[0]
@@ -207,8 +208,9 @@ def bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
     load = np.isin(kind, list(DEMAND_KINDS)) & there & (p < 0)
     machine = np.isin(kind, GENERATOR_KINDS) & there & ~grid.is_reference
     machine &= ~np.isin(kind, ("dcline", "hvdc"))
-    renewable = machine & np.isin(kind, ("sgen", "storage", "battery")) & ~grid.dispatchable
-    steered = machine & ~renewable
+    storage = machine & np.isin(kind, STORAGE_KINDS)
+    renewable = machine & np.isin(kind, RENEWABLE) & ~grid.dispatchable
+    steered = machine & ~renewable & ~storage
     low, high = np.zeros(p.size), np.zeros(p.size)
     top = np.where(np.isfinite(grid.p_max), grid.p_max, p)
     bottom = np.where(np.isfinite(grid.p_min), grid.p_min, np.minimum(p, 0.0))
@@ -218,6 +220,11 @@ def bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
     if means >= Means.CURTAILMENT:
         low[renewable] = np.minimum(-p, 0.0)[renewable]
         price[renewable] = CURTAIL_PRICE
+        # within its limits; without them it stops what it does
+        high[storage] = np.where(np.isfinite(grid.p_max), top - p, np.maximum(-p, 0.0))[storage]
+        low[storage] = np.where(np.isfinite(grid.p_min), bottom - p, np.minimum(-p, 0.0))[storage]
+        high, low = np.maximum(high, 0.0), np.minimum(low, 0.0)
+        price[storage] = STORAGE_PRICE
     if means >= Means.SHEDDING:
         high[load] = -p[load]
         price[load] = SHED_PRICE
@@ -247,7 +254,8 @@ def used_means(case: Case, change: Floats) -> Means:
     moved = change != 0
     if (moved & np.isin(kind, list(DEMAND_KINDS))).any():
         return Means.SHEDDING
-    renewable = np.isin(kind, ("sgen", "storage", "battery")) & ~case.grid.dispatchable
+    renewable = np.isin(kind, RENEWABLE) & ~case.grid.dispatchable
+    renewable |= np.isin(kind, STORAGE_KINDS)
     return Means.CURTAILMENT if (moved & renewable).any() else Means.REDISPATCH
 
 

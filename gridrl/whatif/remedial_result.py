@@ -8,6 +8,7 @@ from gridrl.case import Case
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
+from gridrl.whatif.edits import parse_edit
 from gridrl.whatif.explain import explanation, moved_flows, unsolved
 from gridrl.whatif.outlook import REFUSED, Reference, states_outside, values
 from gridrl.whatif.ranking import Recommendation
@@ -85,7 +86,8 @@ class RemedialResult:
         return {
             "rank": rank, "kind": r.kind, "action": r.action, "elements": list(r.elements),
             "steps": r.steps, "moved_mw": r.moved_mw, "cost": r.cost, "cost_unit": r.cost_unit,
-            "edits": list(r.edits), "after": after,
+            "edits": list(r.edits), "instructions": [str(parse_edit(edit)) for edit in r.edits],
+            "after": after,
             "verified": bool(after["status"] in ("ok", "islanded")),
             "proof": proof_of(r.case, r.found, *given), "why": why, "voltages": moved,
             "explanation": explanation(r.kind, before, after, why, moved),

@@ -67,7 +67,7 @@ def render(study: StudyResult) -> str:
         css=Markup(css()),  # noqa: S704 - colours of ours, nothing of the user's
         looks=LOOKS,
         bands=LOADING,
-        heat=_heat_map(study),
+        heat=_heat_map(study, rows),
         sections=_sections(study, rows, shown),
         anchors={rows[k]["variant"]: n for n, k in enumerate(shown)},
         omitted=len(rows) - len(shown),
@@ -124,11 +124,13 @@ def _listed(names: Sequence[str], limit: int = 6) -> str:
 def _sections(study: StudyResult, rows: Sequence[Row], shown: Sequence[int]) -> list[Row]:
     """What the template says about each variant."""
     canvas = canvas_of(study.base.case.grid)
-    results = list(study)
     n_maps = max(2, _BRANCHES_DRAWN // max(study.base.case.grid.n_branch, 1))
     worst = sorted(shown[1:], key=lambda k: -np.nan_to_num(rows[k]["worst_loading_percent"]))
     drawn = {0, *worst[: n_maps - 1]}
-    return [_section(study, results[k], rows[k], canvas if k in drawn else None) for k in shown]
+    return [
+        _section(study, study[rows[k]["variant"]], rows[k], canvas if k in drawn else None)
+        for k in shown
+    ]
 
 
 def _section(study: StudyResult, result: VariantResult, row: Row, canvas: Canvas | None) -> Row:
@@ -156,18 +158,16 @@ def _section(study: StudyResult, result: VariantResult, row: Row, canvas: Canvas
     }
 
 
-def _heat_map(study: StudyResult) -> Row:
+def _heat_map(study: StudyResult, rows: Sequence[Row]) -> Row:
     """Outages against variants; where there are too many of either, the worst of them."""
-    columns = [result for result in study if result.n1 is not None]
-    omitted_variants = max(0, len(columns) - _N_HEAT_VARIANTS)
-    if omitted_variants:
-        first, rest = columns[0], columns[1:]
-        rest = sorted(rest, key=lambda r: -_insecure(r))[: _N_HEAT_VARIANTS - 1]
-        keep = {id(first), *map(id, rest)}
-        columns = [result for result in columns if id(result) in keep]
+    solved = [row for row in rows if row["n1_outages"] is not None]
+    omitted_variants = max(0, len(solved) - _N_HEAT_VARIANTS)
+    worst = sorted(solved[1:], key=lambda row: -int(row["n1_insecure"]))[: _N_HEAT_VARIANTS - 1]
+    keep = {row["variant"] for row in (*solved[:1], *worst)}
+    columns = [row["variant"] for row in solved if row["variant"] in keep]
     cells: dict[str, dict[str, Row]] = {}
     score: dict[str, float] = {}
-    for result in columns:
+    for result in map(study.__getitem__, columns):
         assert result.n1 is not None
         for k, name in enumerate(result.n1.contingencies.name):
             cell = _cell(result, k)
@@ -175,16 +175,12 @@ def _heat_map(study: StudyResult) -> Row:
             score[name] = max(score.get(name, -1.0), cell["score"])
     order = sorted(score, key=lambda name: -score[name])
     return {
-        "columns": [result.name for result in columns],
-        "rows": [(name, [cells[name].get(r.name) for r in columns])
+        "columns": columns,
+        "rows": [(name, [cells[name].get(variant) for variant in columns])
                  for name in order[:_N_HEAT_OUTAGES]],
         "omitted": max(0, len(order) - _N_HEAT_OUTAGES),
         "omitted_variants": omitted_variants,
     }  # fmt: skip
-
-
-def _insecure(result: VariantResult) -> int:
-    return 0 if result.n1 is None else int(result.n1.insecure().sum())
 
 
 def _cell(result: VariantResult, k: int) -> Row:

@@ -1,10 +1,10 @@
 """What a study found: one `VariantResult` for each variant, and the base state beside them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -58,18 +58,39 @@ class VariantResult:
         return FlowStatus(int(self.flow.status[0])).name.lower()
 
 
+@dataclass(frozen=True, eq=False)
+class Fetched(Sequence[VariantResult]):
+    """Variants that are read when they are asked for, and not kept: memory stays flat."""
+
+    names: tuple[str, ...]
+    load: Callable[[str], VariantResult]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, at: int) -> VariantResult: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[VariantResult]: ...
+    def __getitem__(self, at: int | slice) -> VariantResult | Sequence[VariantResult]:
+        if isinstance(at, slice):
+            return Fetched(self.names[at], self.load)
+        return self.load(self.names[at])
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StudyResult:
     """The base state and every variant that is finished, in the order of the study."""
 
     name: str
     base: VariantResult
-    variants: tuple[VariantResult, ...]
+    variants: Sequence[VariantResult]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[VariantResult]:
         """The base state, then the variants."""
-        return iter((self.base, *self.variants))
+        yield self.base
+        yield from self.variants
 
     def __len__(self) -> int:
         return 1 + len(self.variants)
@@ -82,26 +103,31 @@ class StudyResult:
         StudyError
             There is none.
         """
-        found = self._by_name.get(name)
-        if found is None:
+        if name == self.base.name:
+            return self.base
+        if name not in self.names:
             from gridrl.whatif.places import nearest
 
-            raise StudyError(f"No variant '{name}'. {nearest(name, self._by_name)}")
-        return found
+            raise StudyError(f"No variant '{name}'. {nearest(name, self.names)}")
+        return self.variants[self.names.index(name) - 1]
 
     @cached_property
-    def _by_name(self) -> dict[str, VariantResult]:
-        return {result.name: result for result in self}
+    def names(self) -> tuple[str, ...]:
+        """The base state's name, then those of the variants."""
+        if isinstance(self.variants, Fetched):
+            return (self.base.name, *self.variants.names)
+        return tuple(result.name for result in self)
 
     def against(self, name: str) -> "StudyResult":
         """The same results compared with another variant than the base."""
         base = self[name]
-        return replace(self, base=base, variants=tuple(r for r in self if r is not base))
+        others = tuple(other for other in self.names if other != base.name)
+        return replace(self, base=base, variants=Fetched(others, self.__getitem__))
 
     @property
     def shared(self) -> str:
         """In words, what is changed in the base and so in every variant; empty if nothing is."""
-        base = self._by_name.get(BASE)
+        base = self[BASE] if BASE in self.names else None
         return str(base.variant) if base is not None and base.variant.edits else ""
 
     def comparison(self) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from gridrl.whatif.arrays import (
 from gridrl.whatif.compare import reproduction_row
 from gridrl.whatif.database import Database, get, put
 from gridrl.whatif.edits import parse_edit
-from gridrl.whatif.results import BASE, StudyResult, Variant, VariantResult
+from gridrl.whatif.results import BASE, Fetched, StudyResult, Variant, VariantResult
 from gridrl.whatif.schema import (
     blob_table,
     check_table,
@@ -261,7 +261,7 @@ class Store:
         )  # fmt: skip
 
     def result(self, number: int) -> StudyResult:
-        """Everything that is finished.
+        """Everything that is finished; variants are read from the store when they are asked for.
 
         Raises
         ------
@@ -274,10 +274,11 @@ class Store:
             raise StudyError(
                 f"Nothing of study {number} is finished. Run `gridrl whatif rerun {number}`."
             )
-        found = [self._result(number, study, v) for v in study.variants if v.name in done]
+        by_name = {v.name: v for v in study.variants if v.name in done}
         return StudyResult(
             name=study.name, base=self._result(number, study, study.base),
-            variants=tuple(found), settings=study.settings.to_dict(),
+            variants=Fetched(tuple(by_name), lambda v: self._result(number, study, by_name[v])),
+            settings=study.settings.to_dict(),
         )  # fmt: skip
 
     def summaries(self, number: int) -> list[Row]:

@@ -67,14 +67,31 @@ def stress_of(table: dict[str, Any], where: str) -> Stress:
         made = Stress(**{**table, "outage": tuple(table.get("outage", ()))})
         numbers = (made.load_scale, made.margin_low, made.margin_high, made.floor)
         fits = all(math.isfinite(x) and 0.0 < x < 100.0 for x in numbers)
+        fits &= type(made.seed) is int and 0 <= made.seed < 2**63
+        fits &= not any(isinstance(x, bool) for x in numbers)
+        fits &= all(isinstance(name, str) for name in made.outage)
     except TypeError as wrong:
         raise CaseError(f"{where}: {wrong}.") from None
     if not fits or made.ratings not in ("file", "n_minus_1") or made.margin_high < made.margin_low:
         raise CaseError(
             f"{where}: scales, margins and floor must be positive, margin_high at least "
-            "margin_low, and ratings 'file' or 'n_minus_1'."
+            "margin_low, seed a whole number, outage a list of names, and ratings 'file' or "
+            "'n_minus_1'."
         )
     return made
+
+
+def told(stress: Stress) -> str:
+    """The recipe in a sentence."""
+    parts = [f"load x {stress.load_scale:g}"]
+    if stress.outage:
+        parts.append(f"{', '.join(stress.outage)} out of service")
+    if stress.ratings == "n_minus_1":
+        parts.append(
+            f"ratings from N-1 currents x {stress.margin_low:g} to {stress.margin_high:g} "
+            f"(seed {stress.seed})"
+        )
+    return f"Stressed: {'; '.join(parts)}."
 
 
 def stressed_case(stress: Stress) -> Case:
@@ -85,7 +102,19 @@ def stressed_case(stress: Stress) -> Case:
     CaseError
         The published grid has no power flow to take ratings from.
     """
-    case = load(stress.case)
+    return stressed(load(stress.case), stress)
+
+
+def stressed(case: Case, stress: Stress) -> Case:
+    """A case made worse by a recipe, whichever case that names.
+
+    Raises
+    ------
+    CaseError
+        The case has no power flow to take ratings from.
+    ElementError
+        An outage names what the case does not have.
+    """
     if stress.ratings == "n_minus_1":
         case = rated(case, stress)
     case = scale_load(case, stress.load_scale)

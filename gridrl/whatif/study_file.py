@@ -18,17 +18,19 @@
 import difflib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from gridrl.case import Case
-from gridrl.errors import CaseError, StudyError
+from gridrl.errors import CaseError, ElementError, StudyError
 from gridrl.io import load
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import read_contingencies
 from gridrl.whatif.edits import Edit, apply_edits, parse_edit
 from gridrl.whatif.results import Variant
 from gridrl.whatif.series import read_series
+from gridrl.whatif.stress import Stress, stress_of, stressed, told
 from gridrl.whatif.study import Study, StudySettings
 from gridrl.whatif.toml_places import Places
 from gridrl.whatif.workers import usable_cores
@@ -36,13 +38,17 @@ from gridrl.whatif.workers import usable_cores
 MAX_BYTES = 4 * 2**20
 
 _ROOT: dict[str, type] = {
-    "name": str, "case": str, "base": list, "variant": list, "series": list,
+    "name": str, "case": str, "stress": dict, "base": list, "variant": list, "series": list,
     "n1": bool, "contingencies": str, "recommend": bool,
     "q_limits": bool, "distributed_slack": bool, "island_rule": str, "threads": int,
 }  # fmt: skip
 _VARIANT: dict[str, type] = {"name": str, "edits": list}
 _SERIES: dict[str, type] = {"name": str, "file": str, "edits": list}
-_CALLED = {str: "text in quotes", list: "a list", bool: "true or false", int: "a whole number"}
+_STRESS: dict[str, type] = {field.name: object for field in fields(Stress)}
+_CALLED = {
+    str: "text in quotes", list: "a list", bool: "true or false", int: "a whole number",
+    dict: "a table like {load_scale = 1.1}",
+}  # fmt: skip
 
 
 def read_study(path: str | Path) -> Study:
@@ -102,11 +108,7 @@ class _Reader:
 
     def study(self) -> Study:
         self._check(self._root, _ROOT, "a study", lambda key: self._at(key=key))
-        if "case" not in self._root:
-            raise StudyError(
-                f'{self._path.name} names no case. Write case = "case39", or a file beside it.'
-            )
-        case = self._case(self._root["case"])
+        case = self._stressed() if "stress" in self._root else self._case(self._named())
         base = self._edits(self._root.get("base", []), "", 0, "base")
         # The shared edits are made here once, so that their place is known if they fail.
         base_case = apply_edits(case, base)
@@ -117,6 +119,39 @@ class _Reader:
             variants=(*self._variants(), *self._series(base_case)),
             settings=self._settings(base_case),
         )
+
+    def _named(self) -> str:
+        if "case" not in self._root:
+            raise StudyError(
+                f'{self._path.name} names no case. Write case = "case39", or a file beside it.'
+            )
+        return str(self._root["case"])
+
+    def _stressed(self) -> Case:
+        """The case made worse by the study's recipe, see `gridrl.whatif.stress`."""
+        at, recipe = self._at(key="stress"), dict(self._root["stress"])
+        self._check(recipe, _STRESS, "a stress recipe", lambda _: at)
+        if "case" in recipe and "case" in self._root:
+            raise StudyError(f"{at}: the case is named twice. Keep 'case' or that of 'stress'.")
+        recipe.setdefault("case", self._root.get("case"))
+        if not isinstance(recipe["case"], str):
+            raise StudyError(
+                f'{at}: stress needs a case, as in stress = {{case = "case118", load_scale = 1.1}}.'
+            )
+        case = self._case(recipe["case"], "stress" if "case" not in self._root else "case")
+        try:
+            stress = stress_of(recipe, at)
+            made = stressed(case, stress)
+        except ElementError as problem:
+            raise ElementError(f"{at}: {problem}") from None
+        except CaseError as problem:
+            said = str(problem)
+            raise CaseError(said if said.startswith(at) else f"{at}: {said}") from None
+        # its name alone would mean the case before
+        return replace(
+            made, source=f"{case.source or case.grid.name} (stressed)",
+            notes=(*made.notes, told(stress)),
+        )  # fmt: skip
 
     def _check(
         self, table: Any, known: Mapping[str, type], what: str, at: Callable[[str], str]
@@ -134,14 +169,14 @@ class _Reader:
                 hint = f": write [[{key}]] with two brackets" if isinstance(value, dict) else ""
                 raise StudyError(f"{at(key)}: '{key}' must be {_CALLED[wanted]}{hint}.")
 
-    def _case(self, name: str) -> Case:
+    def _case(self, name: str, key: str = "case") -> Case:
         beside = self._path.parent / name
         try:
             return load(beside if beside.is_file() else name)
         except CaseError as problem:
-            raise CaseError(f"{self._at(key='case')}: {problem}") from None
+            raise CaseError(f"{self._at(key=key)}: {problem}") from None
         except OSError as problem:
-            raise CaseError(f"{self._at(key='case')}: {problem.strerror}.") from None
+            raise CaseError(f"{self._at(key=key)}: {problem.strerror}.") from None
 
     def _edits(self, items: Sequence[Any], table: str, index: int, key: str) -> tuple[Edit, ...]:
         edits = []
