@@ -5,9 +5,9 @@
 Loading decides, see `gridrl.whatif.outlook`; doing nothing is always in the list.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,21 @@ from gridrl.whatif.explain import dispatch_edits, dispatch_words, explanation, m
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
 from gridrl.whatif.redispatch import Dispatch, Means, dispatch, generation_cost, has_means
-from gridrl.whatif.search import Proposer, ScreenProposer, Search, nearest_actions, search
+from gridrl.whatif.search import (
+    Proposer,
+    ScreenProposer,
+    Search,
+    nearest_actions,
+    nearest_substations,
+    search,
+)
 from gridrl.whatif.standing import proof_of, standing_of
 
 Say = Callable[[str], None]
 GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line
 LESS = 0.95  # or the part of all overloads that it must leave at most
 MOST_EDITS = 4  # that a verdict spells out
+DISPATCH_WORK = 8e7  # branch loadings that are worth a second start of redispatch
 ALIKE = 2  # recommendations that may touch one substation
 
 
@@ -150,6 +158,21 @@ def _percent(value: float) -> str:
     return f"{100.0 * value:.1f} %" if value < REFUSED else "no power flow"
 
 
+@dataclass(eq=False)
+class _Task:
+    """What all attempts to change injections share."""
+
+    case: Case
+    base: TopologySecurity
+    contingencies: Contingencies
+    reference: Reference
+    options: RemedialOptions
+    means: tuple[Means, ...]
+    tried: dict[str, int]
+    say: Say
+    spent: float = 0.0  # branch loadings of AC power flows
+
+
 def recommend(
     case: Case,
     *,
@@ -196,12 +219,11 @@ def recommend(
     tried = {"candidates": 0, "screened_dc": 0, "ac_solves": base.solves, "exhaustive_ac_solves": 0}
     found = [_nothing(case, base, now)]
     if now > 1.0:
-        actions = _allowed(case, options)
+        actions = _allowed(case, options, base, contingencies)
         switched: list[Recommendation] = []
         if options.switching:
-            near = nearest_actions(case, actions, base, contingencies)
             result = search(
-                case, near, contingencies, reference, base, options=options.flow,
+                case, actions, contingencies, reference, base, options=options.flow,
                 share=options.share, pairs=options.combinations, enough=options.top,
                 proposer=proposer or ScreenProposer(), progress=say,
             )  # fmt: skip
@@ -212,22 +234,31 @@ def recommend(
                 "exhaustive_ac_solves": len(actions) * (len(contingencies) + 1),
             }  # fmt: skip
         found += switched
-        found += _dispatched(case, base, switched, contingencies, reference, options, tried, say)
+        allowed = (options.redispatch, options.curtailment, options.shedding)
+        means = tuple(kind for kind, on in zip(Means, allowed, strict=True) if on)
+        task = _Task(case, base, contingencies, reference, options, means, tried, say)
+        found += _dispatched(task, switched)
     return RemedialResult(
         case=case, contingencies=contingencies, reference=reference, base=base,
         recommendations=tuple(_ranked(found, options.top)), tried=tried, flow=options.flow,
     )  # fmt: skip
 
 
-def _allowed(case: Case, options: RemedialOptions) -> Actions:
+def _allowed(
+    case: Case, options: RemedialOptions, base: TopologySecurity, contingencies: Contingencies
+) -> Actions:
+    """The actions that the options leave, on a large grid those next to what is overloaded."""
     grid = case.grid
-    buses = options.buses
-    return unitary_actions(
+    substations = nearest_substations(case, base, contingencies)
+    if options.buses is not None:
+        substations = np.array([find_substation(grid, bus) for bus in options.buses], np.int64)
+    actions = unitary_actions(
         case,
-        substations=None if buses is None else [find_substation(grid, bus) for bus in buses],
+        substations=None if substations is None else substations.tolist(),
         closable=[grid.find_element(name) for name in options.closable],
         locked=[grid.find_element(name) for name in options.locked],
     )
+    return nearest_actions(case, actions, base, contingencies)
 
 
 def _nothing(case: Case, base: TopologySecurity, value: float) -> Recommendation:
@@ -270,52 +301,65 @@ def _place(actions: Actions, k: int) -> str:
     return f"substation {s}" if s >= 0 else f"element {int(actions.element[k])}"
 
 
-def _dispatched(
-    case: Case, base: TopologySecurity, switched: list[Recommendation],
-    contingencies: Contingencies, reference: Reference, options: RemedialOptions,
-    tried: dict[str, int], say: Say,
-) -> list[Recommendation]:  # fmt: skip
-    """Changes of injections: alone, and on top of the best switching if neither is enough."""
+def _dispatched(task: _Task, switched: list[Recommendation]) -> list[Recommendation]:
+    """Changes of injections: alone, and on top of the best switching if neither is enough.
+
+    Shedding comes last, on top of what got furthest without it.
+    """
     out: list[Recommendation] = []
-    allowed = [m for m, on in zip(Means, _means(options), strict=True) if on]
-    best = min((r for r in switched), key=lambda r: r.value, default=None)
-    starts = [_nothing(case, base, float(values(base, reference)[0]))]
+    best = min(switched, key=lambda r: r.value, default=None)
+    starts = [_nothing(task.case, task.base, float(values(task.base, task.reference)[0]))]
     if best is not None and 1.0 < best.value < starts[0].value - GAIN:
         starts.append(best)
+    chains: list[_Chain] = []
     for start in starts:
-        last: Dispatch | None = None
-        answers: Answers | None = None
-        for means in allowed:
-            enough = any(r.value <= 1.0 for r in (*switched, *out))
-            if means is Means.SHEDDING and (enough or start is not starts[-1]):
-                continue
-            if not has_means(start.case, means):
-                continue
-            what = f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip()
-            answers = answers or Answers(start.case)
-            worth = (start.value if last is None else last.value) - GAIN
-            found = dispatch(
-                start.case, contingencies, reference, means, start.found, options.flow,
-                start=last, answers=answers, worth=max(worth, 1.0),
-                progress=partial(_said, say, what),
-            )  # fmt: skip
-            if found is None:
-                continue
-            last = found
-            tried["ac_solves"] += found.solves
-            if found.value < start.value - GAIN or found.value <= 1.0:
-                out.append(_by_dispatch(start, found))
-            if found.value <= 1.0:
-                break
+        if chains and task.spent > DISPATCH_WORK:
+            break
+        chains.append(_Chain(start))
+        for means in (Means.REDISPATCH, Means.CURTAILMENT):
+            out += _with_means(task, chains[-1], means)
+    if not any(r.value <= 1.0 for r in (*switched, *out)):
+        out += _with_means(task, min(chains, key=lambda chain: chain.value), Means.SHEDDING)
     return out
+
+
+@dataclass(eq=False)
+class _Chain:
+    """What several means, each with the ones before, made of one start."""
+
+    start: Recommendation
+    last: Dispatch | None = None
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(self.start.case)
+
+    @property
+    def value(self) -> float:
+        return self.start.value if self.last is None else self.last.value
+
+
+def _with_means(task: _Task, chain: _Chain, means: Means) -> list[Recommendation]:
+    """What one more kind of means adds: one recommendation, or none."""
+    start = chain.start
+    if chain.value <= 1.0 or means not in task.means or not has_means(start.case, means):
+        return []
+    what = f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip()
+    found = dispatch(
+        start.case, task.contingencies, task.reference, means, start.found, task.options.flow,
+        start=chain.last, answers=chain.answers, worth=max(chain.value - GAIN, 1.0),
+        progress=partial(_said, task.say, what),
+    )  # fmt: skip
+    if found is None:
+        return []
+    chain.last = found
+    task.tried["ac_solves"] += found.solves
+    task.spent += found.solves * task.case.grid.n_branch
+    return [_by_dispatch(start, found)] if found.value < start.value - GAIN else []
 
 
 def _said(say: Say, what: str, detail: str) -> None:
     say(f"{what}: {detail}")
-
-
-def _means(options: RemedialOptions) -> Iterable[bool]:
-    return options.redispatch, options.curtailment, options.shedding
 
 
 def _by_dispatch(start: Recommendation, found: Dispatch) -> Recommendation:
