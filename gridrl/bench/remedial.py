@@ -109,7 +109,7 @@ def run(
 def search_row(name: str, case: Case) -> Row:
     """What is recommended of a stressed case, beside what an exhaustive search finds."""
     contingencies = n_minus_1(case)
-    options = RemedialOptions(redispatch=False, curtailment=False, shedding=False)
+    options = RemedialOptions(redispatch=False, curtailment=False, shedding=False, voltage=False)
     began = time.process_time()
     result = recommend(case, contingencies=contingencies, options=options)
     seconds = time.process_time() - began

@@ -21,8 +21,8 @@ from gridrl.security.topologies import TopologySecurity
 
 NEAR = 0.85  # loading from which a branch is a constraint
 AIM = 0.997  # loading that the linear program keeps: the rest is for what is not linear
-MOST_STATES = 80  # contingencies of one program, the worst first
-MOST_ROWS = 1000  # constraints of one program, the highest loadings first
+MOST_STATES = 60  # contingencies of one program, the worst first
+MOST_ROWS = 800  # constraints of one program, the highest loadings first
 MOST_UNITS = 250  # that one program moves, those that change the loadings most
 FIRST_ROWS = 40  # constraints that the solver is given at once
 LINEAR_ROUNDS = 8  # of adding what is broken
@@ -68,17 +68,17 @@ class Answers:
         grid = self.case.grid
         node = self.factors.node
         at = node[2 * grid.n_branch + free]
-        out = self.rows[self.place[branch]]
+        place = self.place[branch]
+        out = self.rows[np.ix_(place, np.maximum(at, 0))]
         after = np.flatnonzero(lost >= 0)
-        gone = self.rows[self.place[lost[after]]]
+        gone, place = self.place[lost[after]], place[after]
         f, t = node[lost[after]], node[grid.n_branch + lost[after]]
-        each = np.arange(after.size)
-        own = np.where(f >= 0, gone[each, f], 0.0) - np.where(t >= 0, gone[each, t], 0.0)
-        through = out[after, f] - out[after, t]  # what a flow around the lost branch puts on it
-        whole = np.abs(1.0 - own) > 1e-7
+        own = self.rows[gone, f] - self.rows[gone, t]
+        through = self.rows[place, f] - self.rows[place, t]  # of a flow around the lost branch
+        whole = (f >= 0) & (t >= 0) & (np.abs(1.0 - own) > 1e-7)
         factor = np.where(whole, through / np.where(whole, 1.0 - own, 1.0), 0.0)
-        out[after] += factor[:, None] * gone
-        return np.asarray(np.where(at >= 0, out[:, np.maximum(at, 0)], 0.0))
+        out[after] += factor[:, None] * self.rows[np.ix_(gone, np.maximum(at, 0))]
+        return np.asarray(np.where(at >= 0, out, 0.0))
 
 
 def linearise(

@@ -8,10 +8,14 @@ import numpy as np
 from gridrl.case import Case
 from gridrl.security.topologies import TopologySecurity
 from gridrl.whatif.outlook import excess, outside
+from gridrl.whatif.redispatch import Means
 
 GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line
 LESS = 0.95  # or the part of all overloads, or of all voltages outside, that it must leave at most
 SAME = 1e-3  # loading by which what helps otherwise may raise the worst one
+KINDS = {
+    Means.REDISPATCH: "redispatch", Means.CURTAILMENT: "curtailment", Means.SHEDDING: "shedding",
+}  # fmt: skip
 ALIKE = 2  # recommendations that may touch one substation
 
 

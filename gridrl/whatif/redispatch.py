@@ -23,7 +23,6 @@ from gridrl.whatif.outlook import Reference, excess, values
 ROUNDS = 10  # of linear programs before a proof
 PROOFS = 3
 PATIENCE, SLOW = 2, 0.01  # rounds in a row that bring less than this part
-SAME = 1e-3  # loading by which a proof may exceed what was watched
 WATCH, MOST_WATCHED = 0.8, 150  # loading from which contingencies are watched, and how many
 SHED_PRICE, CURTAIL_PRICE, STORAGE_PRICE = 1e3, 20.0, 5.0  # of redispatch, per p.u.
 DIGITS = 3  # of the largest unit: set points are multiples of that, 0.1 MW beside 650 MW
@@ -110,7 +109,7 @@ def dispatch(
         solves += found.solves
         now = replace(after, found=found, value=float(values(found, reference)[0]))
         best = now if best is None or now.value < best.value else best
-        if now.value <= max(1.0, after.value + SAME):
+        if now.value <= 1.0 or after.value > 1.0:  # done, or not to be had
             break
         watched |= _near_limit(found, reference)
     return None if best is None else replace(best, solves=solves)

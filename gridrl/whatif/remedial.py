@@ -6,10 +6,9 @@ shunts (`gridrl.whatif.voltage`), and says of each what it does, what it moves a
 Loading decides, then voltages, see `gridrl.whatif.ranking`; doing nothing is always in the list.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -29,30 +28,29 @@ from gridrl.security.result import SecurityResult
 from gridrl.security.topologies import TopologySecurity, secure_topologies, state_of
 from gridrl.whatif.dispatch_program import Answers
 from gridrl.whatif.explain import dispatch_edits, dispatch_words
-from gridrl.whatif.levers import (
-    lever_edits,
-    lever_words,
-    moved_elements,
-    operations,
-    power_change,
-)
 from gridrl.whatif.outlook import REFUSED, Reference, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
-from gridrl.whatif.ranking import GAIN, Recommendation, ranked
+from gridrl.whatif.ranking import GAIN, KINDS, Recommendation, ranked
 from gridrl.whatif.redispatch import (
     Dispatch,
     Means,
     dispatch,
     generation_cost,
     has_means,
-    used_means,
 )
 from gridrl.whatif.remedial_result import RemedialResult
-from gridrl.whatif.search import Proposer, ScreenProposer, Search, nearest_actions, search
-from gridrl.whatif.voltage import Mended, mend
+from gridrl.whatif.remedial_voltage import mended
+from gridrl.whatif.search import (
+    Proposer,
+    ScreenProposer,
+    Search,
+    nearest_actions,
+    nearest_substations,
+    search,
+)
 
 Say = Callable[[str], None]
-Edits = tuple[dict[str, Any], ...]
+DISPATCH_WORK = 8e7  # branch loadings that are worth a second start of redispatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +78,21 @@ class RemedialOptions:
 
 
 DEFAULT = RemedialOptions()
-_KINDS = {
-    Means.REDISPATCH: "redispatch", Means.CURTAILMENT: "curtailment", Means.SHEDDING: "shedding",
-}  # fmt: skip
+
+
+@dataclass(eq=False)
+class _Task:
+    """What all attempts to change injections share."""
+
+    case: Case
+    base: TopologySecurity
+    contingencies: Contingencies
+    reference: Reference
+    options: RemedialOptions
+    means: tuple[Means, ...]
+    tried: dict[str, int]
+    say: Say
+    spent: float = 0.0  # branch loadings of AC power flows
 
 
 def recommend(
@@ -133,13 +143,14 @@ def recommend(
     now = float(values(base, reference)[0])
     tried = {"candidates": 0, "screened_dc": 0, "ac_solves": base.solves, "exhaustive_ac_solves": 0}
     found = [_nothing(case, base, now)]
+    allowed = (options.redispatch, options.curtailment, options.shedding)
+    means = tuple(kind for kind, on in zip(Means, allowed, strict=True) if on)
     if now > 1.0:
-        actions = _allowed(case, options)
+        actions = _allowed(case, options, base, contingencies)
         switched: list[Recommendation] = []
         if options.switching:
-            near = nearest_actions(case, actions, base, contingencies)
             result = search(
-                case, near, contingencies, reference, base, options=options.flow,
+                case, actions, contingencies, reference, base, options=options.flow,
                 share=options.share, pairs=options.combinations, enough=options.top,
                 proposer=proposer or ScreenProposer(), progress=say,
             )  # fmt: skip
@@ -150,23 +161,34 @@ def recommend(
                 "exhaustive_ac_solves": len(actions) * (len(contingencies) + 1),
             }  # fmt: skip
         found += switched
-        found += _dispatched(case, base, switched, contingencies, reference, options, tried, say)
-    found += _mended(found, contingencies, reference, options, tried, say)
+        task = _Task(case, base, contingencies, reference, options, means, tried, say)
+        found += _dispatched(task, switched)
+    if options.voltage:
+        locked = [case.grid.find_element(name) for name in options.locked]
+        found += mended(
+            found, contingencies, reference, options.flow, (None, *means), locked, tried, say
+        )
     return RemedialResult(
         case=case, contingencies=contingencies, reference=reference, base=base,
         recommendations=tuple(ranked(found, options.top)), tried=tried, flow=options.flow,
     )  # fmt: skip
 
 
-def _allowed(case: Case, options: RemedialOptions) -> Actions:
+def _allowed(
+    case: Case, options: RemedialOptions, base: TopologySecurity, contingencies: Contingencies
+) -> Actions:
+    """The actions that the options leave, on a large grid those next to what is overloaded."""
     grid = case.grid
-    buses = options.buses
-    return unitary_actions(
+    substations = nearest_substations(case, base, contingencies)
+    if options.buses is not None:
+        substations = np.array([find_substation(grid, bus) for bus in options.buses], np.int64)
+    actions = unitary_actions(
         case,
-        substations=None if buses is None else [find_substation(grid, bus) for bus in buses],
+        substations=None if substations is None else substations.tolist(),
         closable=[grid.find_element(name) for name in options.closable],
         locked=[grid.find_element(name) for name in options.locked],
     )
+    return nearest_actions(case, actions, base, contingencies)
 
 
 def _nothing(case: Case, base: TopologySecurity, value: float) -> Recommendation:
@@ -209,112 +231,65 @@ def _place(actions: Actions, k: int) -> str:
     return f"substation {s}" if s >= 0 else f"element {int(actions.element[k])}"
 
 
-def _dispatched(
-    case: Case, base: TopologySecurity, switched: list[Recommendation],
-    contingencies: Contingencies, reference: Reference, options: RemedialOptions,
-    tried: dict[str, int], say: Say,
-) -> list[Recommendation]:  # fmt: skip
-    """Changes of injections: alone, and on top of the best switching if neither is enough."""
+def _dispatched(task: _Task, switched: list[Recommendation]) -> list[Recommendation]:
+    """Changes of injections: alone, and on top of the best switching if neither is enough.
+
+    Shedding comes last, on top of what got furthest without it.
+    """
     out: list[Recommendation] = []
-    allowed = [m for m, on in zip(Means, _means(options), strict=True) if on]
-    best = min((r for r in switched), key=lambda r: r.value, default=None)
-    starts = [_nothing(case, base, float(values(base, reference)[0]))]
+    best = min(switched, key=lambda r: r.value, default=None)
+    starts = [_nothing(task.case, task.base, float(values(task.base, task.reference)[0]))]
     if best is not None and 1.0 < best.value < starts[0].value - GAIN:
         starts.append(best)
+    chains: list[_Chain] = []
     for start in starts:
-        last: Dispatch | None = None
-        answers: Answers | None = None
-        for means in allowed:
-            enough = any(r.value <= 1.0 for r in (*switched, *out))
-            if means is Means.SHEDDING and (enough or start is not starts[-1]):
-                continue
-            if not has_means(start.case, means):
-                continue
-            what = f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip()
-            answers = answers or Answers(start.case)
-            worth = (start.value if last is None else last.value) - GAIN
-            found = dispatch(
-                start.case, contingencies, reference, means, start.found, options.flow,
-                start=last, answers=answers, worth=max(worth, 1.0),
-                progress=partial(_said, say, what),
-            )  # fmt: skip
-            if found is None:
-                continue
-            last = found
-            tried["ac_solves"] += found.solves
-            if found.value < start.value - GAIN or found.value <= 1.0:
-                out.append(_by_dispatch(start, found))
-            if found.value <= 1.0:
-                break
+        if chains and task.spent > DISPATCH_WORK:
+            break
+        chains.append(_Chain(start))
+        for means in (Means.REDISPATCH, Means.CURTAILMENT):
+            out += _with_means(task, chains[-1], means)
+    if not any(r.value <= 1.0 for r in (*switched, *out)):
+        out += _with_means(task, min(chains, key=lambda chain: chain.value), Means.SHEDDING)
     return out
 
 
-def _mended(
-    found: list[Recommendation], contingencies: Contingencies, reference: Reference,
-    options: RemedialOptions, tried: dict[str, int], say: Say,
-) -> list[Recommendation]:  # fmt: skip
-    """Voltages within their limits: alone, and on top of what relieves the loadings best."""
-    if not options.voltage:
+@dataclass(eq=False)
+class _Chain:
+    """What several means, each with the ones before, made of one start."""
+
+    start: Recommendation
+    last: Dispatch | None = None
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(self.start.case)
+
+    @property
+    def value(self) -> float:
+        return self.start.value if self.last is None else self.last.value
+
+
+def _with_means(task: _Task, chain: _Chain, means: Means) -> list[Recommendation]:
+    """What one more kind of means adds: one recommendation, or none."""
+    start = chain.start
+    if chain.value <= 1.0 or means not in task.means or not has_means(start.case, means):
         return []
-    nothing, *others = found
-    helping = [r for r in others if r.value < nothing.value]
-    starts = [r for r in ranked([nothing, *helping], 1) if r.kind != "nothing"] or [nothing]
-    locked = [nothing.case.grid.find_element(name) for name in options.locked]
-    stages = [None, *(m for m, on in zip(Means, _means(options), strict=True) if on)]
-    out = []
-    for start in starts:
-        if not start.outside:
-            continue
-        after = f" after {start.action}" if start.edits else ""
-        for better in mend(
-            start.case,
-            contingencies,
-            reference,
-            start.found,
-            options.flow,
-            stages,
-            locked,
-            progress=lambda what, after=after: say(what + after),  # type: ignore[misc]
-        ):
-            tried["voltage_ac_solves"] = tried.get("voltage_ac_solves", 0) + better.solves
-            out.append(_by_levers(start, better))
-    return out
-
-
-def _by_levers(start: Recommendation, found: Mended) -> Recommendation:
-    """What mended voltages, on top of what was done before."""
-    levers, case = found.levers, start.case
-    power = power_change(levers, found.change)
-    moved = float(max(np.maximum(power, 0).sum(), np.maximum(-power, 0).sum()))
-    moved *= case.grid.s_base_mva
-    used = used_means(case, power) if power.any() else None
-    kind = "voltage" if used is None else _KINDS[used]
-    words = lever_words(levers, found.change)
-    edits = lever_edits(levers, found.change)
-    return Recommendation(
-        kind="mixed" if start.edits else kind,
-        action=f"{start.action}; {words}" if start.edits else words,
-        elements=(*start.elements, *moved_elements(levers, found.change)),
-        steps=start.steps + operations(levers, found.change), moved_mw=start.moved_mw + moved,
-        cost=(start.moved_mw + moved) if moved else start.cost,
-        cost_unit="MW moved" if moved else start.cost_unit,
-        edits=_together(start.edits, edits), case=found.case, found=found.found, value=found.value,
-        places=start.places | {f"voltage {used}"},
+    what = f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip()
+    found = dispatch(
+        start.case, task.contingencies, task.reference, means, start.found, task.options.flow,
+        start=chain.last, answers=chain.answers, worth=max(chain.value - GAIN, 1.0),
+        progress=partial(_said, task.say, what),
     )  # fmt: skip
-
-
-def _together(first: Edits, second: Edits) -> Edits:
-    """Edits of one variant: a later set point of an element replaces the earlier one."""
-    by_what = {next(iter(edit.items())): edit for edit in first}
-    return tuple((by_what | {next(iter(edit.items())): edit for edit in second}).values())
+    if found is None:
+        return []
+    chain.last = found
+    task.tried["ac_solves"] += found.solves
+    task.spent += found.solves * task.case.grid.n_branch
+    return [_by_dispatch(start, found)] if found.value < start.value - GAIN else []
 
 
 def _said(say: Say, what: str, detail: str) -> None:
     say(f"{what}: {detail}")
-
-
-def _means(options: RemedialOptions) -> Iterable[bool]:
-    return options.redispatch, options.curtailment, options.shedding
 
 
 def _by_dispatch(start: Recommendation, found: Dispatch) -> Recommendation:
@@ -322,7 +297,7 @@ def _by_dispatch(start: Recommendation, found: Dispatch) -> Recommendation:
     base = case.grid.s_base_mva
     units = np.flatnonzero(found.change)
     moved = found.moved * base
-    kind = _KINDS[found.used]
+    kind = KINDS[found.used]
     money = generation_cost(case, found.change) if found.used is Means.REDISPATCH else None
     words = dispatch_words(case, found.change)
     return Recommendation(

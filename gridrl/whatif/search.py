@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from gridrl.actions import Actions, apply_actions
+from gridrl.actions import MOST_CONFIGURATIONS, Actions, apply_actions, connected
 from gridrl.case import Case
 from gridrl.errors import GridError
 from gridrl.grid import Floats, Ints
@@ -79,30 +79,55 @@ class _Task:
     progress: Callable[[str], None]
 
 
+def nearest_substations(
+    case: Case, base: TopologySecurity, contingencies: Contingencies
+) -> Ints | None:
+    """On a large grid, the substations next to what is overloaded or lost; None: all of them.
+
+    So many that they have more than `MOST_ACTIONS` configurations: listing all takes seconds.
+    """
+    terminals = np.bincount(
+        case.grid.terminal_substation[connected(case)], minlength=case.grid.n_substation
+    )
+    many = np.minimum(2.0 ** np.maximum(terminals - 1, 0), MOST_CONFIGURATIONS)
+    distance = None if many.sum() < 2 * MOST_ACTIONS else _distance(case, base, contingencies)
+    if distance is None:
+        return None
+    order = np.argsort(distance, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(many[order]), 2 * MOST_ACTIONS)) + 1
+    return np.sort(order[:enough])
+
+
 def nearest_actions(
     case: Case, actions: Actions, base: TopologySecurity, contingencies: Contingencies
 ) -> Actions:
-    """On a large grid, the actions next to what is overloaded or lost, `MOST_ACTIONS` of them.
-
-    Counted in branches from the ends of overloaded branches and of what is lost then.
-    """
+    """On a large grid, the actions next to what is overloaded or lost, `MOST_ACTIONS` of them."""
     if len(actions) <= MOST_ACTIONS:
         return actions
+    distance = _distance(case, base, contingencies)
+    if distance is None:
+        return actions.some(np.arange(MOST_ACTIONS))
+    grid = case.grid
+    first = np.full(grid.n_element, np.inf)
+    np.minimum.at(first, grid.branch_element, distance[grid.from_substation])
+    far = np.where(actions.substation >= 0, distance[actions.substation], first[actions.element])
+    return actions.some(np.sort(np.argsort(far, kind="stable")[:MOST_ACTIONS]))
+
+
+def _distance(case: Case, base: TopologySecurity, contingencies: Contingencies) -> Floats | None:
+    """[n_substation] branches between it and the ends of what is overloaded or lost then."""
     grid = case.grid
     over = np.flatnonzero(np.nan_to_num(base.pair_loading, nan=0.0) > 1.0)
     lost = [e for k in base.contingency[over] for e in contingencies.elements[k]]
     branch = np.concatenate([base.pair_branch[over], base.branch[base.loading > 1.0]])
     branch = np.union1d(branch, np.flatnonzero(np.isin(grid.branch_element, lost)))
     ends = np.concatenate([grid.from_substation[branch], grid.to_substation[branch]])
+    if not ends.size:
+        return None
     pairs = (np.ones(grid.n_branch), (grid.from_substation, grid.to_substation))
     graph = coo_array(pairs, shape=(grid.n_substation, grid.n_substation)).tocsr()
-    if not ends.size:
-        return actions.some(np.arange(MOST_ACTIONS))
-    distance = dijkstra(graph, directed=False, indices=ends, unweighted=True, min_only=True)
-    first = np.full(grid.n_element, np.inf)
-    np.minimum.at(first, grid.branch_element, distance[grid.from_substation])
-    far = np.where(actions.substation >= 0, distance[actions.substation], first[actions.element])
-    return actions.some(np.sort(np.argsort(far, kind="stable")[:MOST_ACTIONS]))
+    found = dijkstra(graph, directed=False, indices=ends, unweighted=True, min_only=True)
+    return np.asarray(found)
 
 
 def search(
