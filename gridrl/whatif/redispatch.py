@@ -215,6 +215,9 @@ def bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
     bottom = np.where(np.isfinite(grid.p_min), grid.p_min, np.minimum(p, 0.0))
     high[steered] = np.maximum(top - p, 0.0)[steered]
     low[steered] = np.minimum(bottom - p, 0.0)[steered]
+    # who stands outside the file's own limits could not be told to stand there
+    beyond = (p < grid.p_min - 1e-9) | (p > grid.p_max + 1e-9)
+    low[beyond] = high[beyond] = 0.0
     price = np.ones(p.size)
     if means >= Means.CURTAILMENT:
         low[renewable] = np.minimum(-p, 0.0)[renewable]

@@ -63,7 +63,7 @@ def _by_levers(start: Recommendation, found: Mended) -> Recommendation:
         cost=(start.moved_mw + moved) if moved else start.cost,
         cost_unit="MW moved" if moved else start.cost_unit,
         edits=_together(start.edits, edits), case=found.case, found=found.found, value=found.value,
-        places=start.places | {f"voltage {used}"},
+        places=frozenset({f"voltage {used}"}),
     )  # fmt: skip
 
 

@@ -35,15 +35,16 @@ from gridrl.whatif.voltages import (
     voltage_standing,
 )
 
-ROUNDS = 5
+ROUNDS = 6
 VOLTAGE_STATES, LOADING_STATES = 20, 8  # contingencies of one program, the worst first
 LARGE = 1e7  # branch loadings of N-1 from which only set points, taps and shunts are tried
 NEAR_VOLTAGE, NEAR_LOADING = 0.02, 0.9  # from where a voltage (p.u.) or loading is a constraint
 MOST_VOLTAGES, MOST_LOADINGS = 40, 20  # constraints of each state
+MOST_INTACT = 300  # voltages of the intact state: what is not watched there may be moved back
 MOST_CONTROLS = 60  # set points of one program, and as many of everything else
 AIM_VOLTAGE, AIM_LOADING = 5e-4, 0.997  # what the program keeps free for what is not linear
 VOLTAGE_PRICE, LOADING_PRICE = 1e5, 1e4  # of what is beyond a limit, per p.u., against moves
-SET_POINT_REACH, TAP_REACH = 0.05, 4.0  # p.u. and positions that one program may move
+SET_POINT_REACH, TAP_REACH = 0.05, 5.0  # p.u. and positions that one program may move
 LESS = 0.98  # part of the badness that an answer must leave at most
 GAP, NODES = 1e-3, 500  # where the search for whole steps ends
 
@@ -251,7 +252,7 @@ Rows = tuple[Floats, Floats, Floats]
 def _voltage_rows(linear: Linear, result: FlowResult, state: int) -> Rows:
     """Voltages near their limits or beyond them."""
     beyond = depths(result, state)
-    node = _highest(beyond, -NEAR_VOLTAGE, MOST_VOLTAGES)
+    node = _highest(beyond, -NEAR_VOLTAGE, MOST_VOLTAGES if state else MOST_INTACT)
     low, high = limits_of_nodes(result)
     low, high, v = low[node], high[node], np.abs(result.v[state][node])
     matrix = linear.rows(linear.voltages(node))

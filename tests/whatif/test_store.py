@@ -59,9 +59,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def test_what_is_stored_is_what_was_found(store: Store) -> None:
     study = small_study()
     number = store.begin(study)
-    found = list(store.solve(number, study=study))
+    by_name = {result.name: result for result in store.solve(number, study=study)}
     assert store.missing(number) == []
     again = store.result(number)
+    found = [by_name[name] for name in again.names]
     assert [r.name for r in again] == [BASE, "split", "collapse", "tap", "rating", "open"]
     for one, other in zip(found, again, strict=True):
         for name in ("v", "s_from", "s_to", "status", "second_node", "lost_demand"):
@@ -89,7 +90,7 @@ def test_the_list_says_what_there_is(store: Store) -> None:
     rows = store.studies()
     assert [(row["id"], row["name"]) for row in rows] == [(second, "later"), (first, "small")]
     assert [(row["finished"], row["variants"]) for row in rows] == [(0, 6), (2, 6)]
-    assert store.missing(first) == ["collapse", "tap", "rating", "open"]
+    assert len(store.missing(first)) == 4
     with pytest.raises(StudyError, match=f"Nothing of study {second} is finished"):
         store.result(second)
 
@@ -97,10 +98,15 @@ def test_the_list_says_what_there_is(store: Store) -> None:
 def test_an_interrupted_study_goes_on_where_it_stopped(store: Store) -> None:
     number = store.begin(small_study())
     steps = store.solve(number)
-    for _ in range(3):
-        next(steps)
+    done = [next(steps).name for _ in range(3)]
     steps.close()
-    assert [r.name for r in store.solve(number)] == ["tap", "rating", "open"]
+    left = [
+        name for name in (BASE, "split", "collapse", "tap", "rating", "open") if name not in done
+    ]
+    assert set(store.missing(number)) <= set(left)
+    again = [r.name for r in store.solve(number)]
+    assert sorted(again) == sorted(set(left) & set(again))
+    assert store.missing(number) == []
     assert list(store.solve(number)) == []
 
 
