@@ -14,6 +14,7 @@ import numpy as np
 from gridrl.costs import Costs
 from gridrl.errors import GridError
 from gridrl.grid import Complexes, Grid, Injection, Topology
+from gridrl.steps import Steps
 
 
 class Fate(StrEnum):
@@ -67,10 +68,12 @@ class Case:
     def digest(self) -> str:
         """SHA-256 over every array and name: stored with each result, so that grids never mix."""
         sha = hashlib.sha256()
-        for part in (self.grid, self.grid.costs, self.topology, self.injection):
+        steps = self.grid.steps
+        stepped = (steps,) if steps.n_tap or steps.n_shunt else ()
+        for part in (self.grid, self.grid.costs, *stepped, self.topology, self.injection):
             for item in fields(part):
                 value = getattr(part, item.name)
-                if isinstance(value, Costs):  # the next part
+                if isinstance(value, (Costs, Steps)):  # parts of their own
                     continue
                 sha.update(item.name.encode())
                 if isinstance(value, np.ndarray):

@@ -19,7 +19,7 @@ Signs: branch power is positive into the branch; injections are positive into th
 load is negative). Complex power is ``p + 1j q``, an admittance is ``g + 1j b``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from gridrl.arrays import Bools, Complexes, Floats, Ints, freeze
 from gridrl.costs import Costs
 from gridrl.errors import ElementError, GridError, offending
+from gridrl.steps import Steps
 
 __all__ = ["Bools", "Complexes", "Floats", "Grid", "Injection", "Ints", "Topology"]
 
@@ -99,6 +100,7 @@ class Grid:
     z_share_p: Floats  # [n_unit] constant-impedance share of p (1 for a shunt)
     z_share_q: Floats  # [n_unit] constant-impedance share of q
     costs: Costs
+    steps: Steps = field(default_factory=Steps.none)  # tap changers, switched shunts
 
     def __post_init__(self) -> None:
         freeze(self, frozenset({"bus_x", "bus_y"}))
@@ -121,6 +123,12 @@ class Grid:
             raise GridError(
                 f"A cost function names a unit that does not exist (valid: 0..{self.n_unit - 1})."
             )
+        for index, size in (
+            (self.steps.tap_branch, self.n_branch),
+            (self.steps.shunt_unit, self.n_unit),
+        ):
+            if ((index < 0) | (index >= size)).any():
+                raise GridError(f"A tap or shunt is not in the grid (valid: 0..{size - 1}).")
         short = self.from_substation == self.to_substation
         if short.any():
             raise GridError(

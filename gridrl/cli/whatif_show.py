@@ -90,18 +90,21 @@ def _style(row: Row) -> str | None:
 
 
 def _worst(study: "StudyResult", rows: Sequence[Row]) -> "VariantResult | None":
-    """The solved variant with the worst loading before any outage, if it violates anything."""
+    """The solved variant whose state before any outage is worst, of those that violate anything."""
     from gridrl.whatif.tables import violation_rows
 
-    solved = [
-        (row["worst_loading_percent"], -k)
-        for k, row in enumerate(rows)
-        if row["status"] in ("ok", "islanded") and math.isfinite(row["worst_loading_percent"])
-    ]
-    if not solved:
-        return None
-    result = study[rows[-max(solved)[1]]["variant"]]
-    return result if violation_rows(result) or result.advice else None
+    def badness(row: Row) -> tuple[float, ...]:
+        loading = row["worst_loading_percent"]
+        loading = loading if math.isfinite(loading) else 0.0
+        over = loading if loading > 100.0 else 0.0
+        return over, row["voltage_violations"], row["n1_insecure"] or 0, loading
+
+    solved = [row for row in rows if row["status"] in ("ok", "islanded")]
+    for row in sorted(solved, key=badness, reverse=True):
+        result = study[row["variant"]]
+        if violation_rows(result) or result.advice:
+            return result
+    return None
 
 
 def _show_wrong(out: "Console", study: "StudyResult", result: "VariantResult", top: int) -> None:

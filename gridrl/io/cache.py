@@ -24,9 +24,16 @@ from gridrl.case import Case, Fate, ReportRow
 from gridrl.costs import Costs
 from gridrl.errors import GridrlError
 from gridrl.grid import Grid, Injection, Topology
+from gridrl.steps import Steps
 
 _FORMAT = 1
-_PARTS = {"costs": Costs, "grid": Grid, "topology": Topology, "injection": Injection}
+_PARTS = {
+    "costs": Costs,
+    "steps": Steps,
+    "grid": Grid,
+    "topology": Topology,
+    "injection": Injection,
+}
 _CONVERTERS = ("pandapower", "pandas", "numpy", "powerio", "pypowsybl")
 _PACKAGE = Path(__file__).parent.parent
 
@@ -70,7 +77,7 @@ def _own_code() -> bytes:
     sha = hashlib.sha256(f"format {_FORMAT}".encode())
     for source in [
         *sorted((_PACKAGE / "io").glob("*.py")),
-        *(_PACKAGE / name for name in ("arrays.py", "case.py", "costs.py", "grid.py")),
+        *(_PACKAGE / name for name in ("arrays.py", "case.py", "costs.py", "grid.py", "steps.py")),
     ]:
         sha.update(source.name.encode() + source.read_bytes())
     for package in _CONVERTERS:
@@ -110,11 +117,11 @@ def pack(case: Case) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     texts: dict[str, Any] = {}
     for part, kind in _PARTS.items():
-        owner = case.grid.costs if kind is Costs else getattr(case, part)
+        owner = getattr(case.grid if kind in (Costs, Steps) else case, part)
         for item in fields(kind):
             value = getattr(owner, item.name)
             key = f"{part}.{item.name}"
-            if not isinstance(value, Costs):  # a part of its own
+            if not isinstance(value, (Costs, Steps)):  # parts of their own
                 (arrays if isinstance(value, np.ndarray) else texts)[key] = value
     texts["report"] = [
         [str(row.fate), row.kind, row.count, row.note, list(row.elements)] for row in case.report
@@ -129,8 +136,8 @@ def unpack(stored: dict[str, Any]) -> Case:
     for part, kind in _PARTS.items():
         values: dict[str, Any] = {}
         for item in fields(kind):
-            if item.name == "costs":
-                values["costs"] = parts.pop("costs")
+            if item.name in ("costs", "steps"):
+                values[item.name] = parts.pop(item.name)
                 continue
             key = f"{part}.{item.name}"
             value = stored[key] if key in stored else texts[key]

@@ -27,6 +27,7 @@ from gridrl.io.pandapower_check import clean
 from gridrl.io.pandapower_costs import read_costs
 from gridrl.io.pandapower_ppc import Model, build_model
 from gridrl.io.pandapower_report import report as loss_report
+from gridrl.io.pandapower_steps import read_steps
 from gridrl.io.pandapower_units import UNIT_TABLES, Units, build_units, column
 from gridrl.io.validate import validate
 
@@ -100,6 +101,7 @@ def _convert(model: Model, name: str, source: str, rows: list[ReportRow]) -> Cas
         **_branch_columns(branches),
         **_unit_columns(units),
         costs=costs,
+        steps=read_steps(own, branches, units, first, float(own.sn_mva)),
     )
     return Case(
         grid=grid,

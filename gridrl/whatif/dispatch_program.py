@@ -116,7 +116,7 @@ def linearise(
     some = _most_effective(rows)
     return Linearised(
         free=free[some], rows=rows[:, some], left=AIM - loading[state, at], intact=state == 0,
-        room=_reference_room(case, result.unit_power(0).real),
+        room=reference_room(case, result.unit_power(0).real),
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _most_effective(rows: Floats) -> Ints:
     return np.sort(np.argsort(-effect, kind="stable")[:MOST_UNITS])
 
 
-def _reference_room(case: Case, power: Floats) -> tuple[float, float]:
+def reference_room(case: Case, power: Floats) -> tuple[float, float]:
     """What the sum of all changes may be, p.u.: the reference takes up the opposite."""
     grid = case.grid
     at = grid.is_reference & (case.topology.busbar[0, 2 * grid.n_branch :] > 0)

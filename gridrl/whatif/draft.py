@@ -40,6 +40,7 @@ class Draft:
         self._busbar = case.topology.busbar[0].copy()
         self._p = case.injection.p[0].copy()
         self._q = case.injection.q[0].copy()
+        self._v = case.injection.v_set[0].copy()
         self._notes: list[str] = []
         self._topology_changed = self._injection_changed = False
 
@@ -49,7 +50,7 @@ class Draft:
         if self._topology_changed:
             topology = Topology(busbar=self._busbar[None], closed=self._closed[None])
         if self._injection_changed:
-            injection = Injection(p=self._p[None], q=self._q[None], v_set=injection.v_set)
+            injection = Injection(p=self._p[None], q=self._q[None], v_set=self._v[None])
         return replace(
             self._case, grid=self._grid, topology=topology, injection=injection,
             notes=(*self._case.notes, *self._notes),
@@ -207,6 +208,44 @@ class Draft:
         self._injection_changed = True
         return element
 
+    # --- voltages -------------------------------------------------------------------------------
+    def hold(self, name: str, vm_pu: float) -> int:
+        """Set the voltage that a generator holds at its bus."""
+        element, _, unit = self._members(name)
+        grid = self._grid
+        holds = unit & (grid.controls_voltage | grid.is_reference)
+        label = self._label(element)
+        if not holds.any():
+            raise StudyError(f"{label} holds no voltage, so it has no set point.")
+        if holds.sum() > 1:
+            raise StudyError(f"{label} holds a voltage at both of its ends; this sets one only.")
+        m = int(np.flatnonzero(holds)[0])
+        if self._busbar[2 * grid.n_branch + m] == 0:
+            raise StudyError(f"{label} is out of service, so it holds no voltage. Leave it out.")
+        self._v[m] = vm_pu
+        self._injection_changed = True
+        return element
+
+    def switch_shunt(self, name: str, step: int) -> int:
+        """Switch this many steps of a shunt on."""
+        grid, steps = self._grid, self._grid.steps
+        element, _, unit = self._members(name)
+        at = np.flatnonzero(unit[steps.shunt_unit])
+        label = self._label(element)
+        if not at.size:
+            raise StudyError(f"The file states no steps for {label}, so none can be switched.")
+        k = int(at[0])
+        most = int(steps.shunt_most[k])
+        if step > most:
+            raise StudyError(f"{label} has {most} steps, so {step} cannot be on.")
+        m = int(steps.shunt_unit[k])
+        self._p[m], self._q[m] = step * steps.shunt_p[k], step * steps.shunt_q[k]
+        on = steps.shunt_step.copy()
+        on[k] = step
+        self._grid = replace(grid, steps=replace(steps, shunt_step=on))
+        self._injection_changed = True
+        return element
+
     # --- what is built --------------------------------------------------------------------------
     def rate(self, name: str, share: float) -> int:
         """Multiply the ratings of every branch of an element."""
@@ -223,11 +262,7 @@ class Draft:
         return element
 
     def tap(self, text: str, ratio: float) -> int:
-        """Multiply the turns ratio of a transformer, seen from its first winding or ``@side``.
-
-        With an ideal transformer 1:``ratio`` in series at end f, ``y_ff`` becomes ``y_ff / t^2``
-        and the transfer admittances are divided by ``t``; the impedance stays.
-        """
+        """Multiply the turns ratio of a transformer, seen from its first winding or ``@side``."""
         grid = self._grid
         name, _, side = text.partition("@")
         element = grid.find_element(name)
@@ -239,12 +274,26 @@ class Draft:
                 f"{self._label(element)} has {len(outer)} windings. Say which: {name}@hv, @mv, @lv."
             )
         terminal = winding_terminal(grid, element, side or "hv")
-        k, at_to = terminal % grid.n_branch, terminal >= grid.n_branch
-        y = {key: getattr(grid, key).copy() for key in ("y_ff", "y_ft", "y_tf", "y_tt", "b_dc")}
-        y["y_tt" if at_to else "y_ff"][k] /= ratio**2
-        for key in ("y_ft", "y_tf", "b_dc"):
-            y[key][k] /= ratio
-        self._grid = replace(grid, **y)
+        self._grid = with_ratio(grid, terminal, ratio)
+        return terminal
+
+    def move_tap(self, name: str, position: int) -> int:
+        """Move a tap changer to a position of its range."""
+        element, branch, _ = self._members(name)
+        steps = self._grid.steps
+        at = np.flatnonzero(branch[steps.tap_branch])
+        label = self._label(element)
+        if not at.size:
+            raise StudyError(
+                f"The file states no tap positions for {label}. Write ratio_percent instead."
+            )
+        k = int(at[0])
+        low, high = int(steps.tap_low[k]), int(steps.tap_high[k])
+        if not low <= position <= high:
+            raise StudyError(f"{label} has tap positions {low} to {high}, so {position} is none.")
+        wanted = 1.0 + (position - int(steps.tap_neutral[k])) * float(steps.tap_size[k])
+        terminal = int(steps.tap_branch[k] + self._grid.n_branch * steps.tap_at_to[k])
+        self._grid = with_ratio(self._grid, terminal, wanted / float(steps.tap_ratio[k]))
         return terminal
 
     # --- who is meant ---------------------------------------------------------------------------
@@ -318,3 +367,20 @@ class Draft:
                 f"{key} = {value:g} for {self._label(element)} is {abs(value) / total:.0f} times "
                 f"the load of the whole grid ({total:.0f} MW). Powers are in MW and MVAr, not kW."
             )
+
+
+def with_ratio(grid: Grid, terminal: int, ratio: float) -> Grid:
+    """The grid with the turns ratio at one branch end multiplied.
+
+    With an ideal transformer 1:``ratio`` in series at end f, ``y_ff`` becomes ``y_ff / t^2``
+    and the transfer admittances are divided by ``t``; the impedance stays.
+    """
+    k, at_to = terminal % grid.n_branch, terminal >= grid.n_branch
+    y = {key: getattr(grid, key).copy() for key in ("y_ff", "y_ft", "y_tf", "y_tt", "b_dc")}
+    y["y_tt" if at_to else "y_ff"][k] /= ratio**2
+    for key in ("y_ft", "y_tf", "b_dc"):
+        y[key][k] /= ratio
+    steps = grid.steps
+    here = (steps.tap_branch == k) & (steps.tap_at_to == at_to)
+    now = np.where(here, steps.tap_ratio * ratio, steps.tap_ratio)
+    return replace(grid, **y, steps=replace(steps, tap_ratio=now))

@@ -34,6 +34,9 @@ class Edit:
     q_mvar: float = math.nan
     percent: float = math.nan  # of the present rating
     ratio_percent: float = math.nan  # change of the turns ratio
+    position: float = math.nan  # of a tap changer
+    vm_pu: float = math.nan  # voltage to hold
+    step: float = math.nan  # of a shunt, that are on
     busbar2: tuple[str, ...] = ()  # terminals of a split that go to busbar 2
     where: str = ""  # place in the user's file, for messages
 
@@ -44,7 +47,10 @@ class Edit:
         for name in verb.parameters:
             value = getattr(self, name)
             if value not in ("", ()) and value == value:
-                out[name] = list(value) if isinstance(value, tuple) else value
+                whole = verb.parameters[name].kind == "whole"
+                out[name] = (
+                    int(value) if whole else list(value) if isinstance(value, tuple) else value
+                )
         return out
 
     def __str__(self) -> str:
@@ -56,7 +62,7 @@ class Edit:
 class _Parameter:
     """What a value must be."""
 
-    kind: str  # "number", "text" or "list"
+    kind: str  # "number", "whole", "text" or "list"
     needed: bool = False
     low: float = -math.inf
     high: float = math.inf
@@ -114,11 +120,24 @@ VERBS: dict[str, _Verb] = {
     ),
     "tap": _Verb(
         "element", _NAME,
-        {"ratio_percent": _Parameter(
-            "number", needed=True, low=-MAX_TAP_PERCENT, high=MAX_TAP_PERCENT, unit="%",
+        {"position": _Parameter("whole", low=-1000.0, high=1000.0),
+         "ratio_percent": _Parameter(
+            "number", low=-MAX_TAP_PERCENT, high=MAX_TAP_PERCENT, unit="%",
             hint="It is the change of the turns ratio: 2.5 raises it by 2.5 %.",
         )},
-        '{tap = "trafo:1", ratio_percent = 2.5}',
+        '{tap = "trafo:1", position = -2} or {tap = "trafo:1", ratio_percent = 2.5}',
+    ),
+    "voltage": _Verb(
+        "element", _NAME,
+        {"vm_pu": _Parameter(
+            "number", needed=True, low=0.5, high=1.5, unit="p.u.",
+            hint="It is a share of the nominal voltage: 1.02 holds 2 % more.",
+        )},
+        '{voltage = "gen:3", vm_pu = 1.02}',
+    ),
+    "shunt": _Verb(
+        "element", _NAME, {"step": _Parameter("whole", needed=True, low=0.0, high=1000.0)},
+        '{shunt = "shunt:0", step = 2}',
     ),
 }  # fmt: skip
 
@@ -158,6 +177,8 @@ def parse_edit(table: Mapping[str, Any], where: str = "") -> Edit:
     edit = Edit(verb=name, where=where, **found)
     if name == "set_load" and math.isnan(edit.p_mw) and math.isnan(edit.q_mvar):
         raise StudyError(f"{at}'set_load' needs p_mw, q_mvar or both, as in {verb.example}.")
+    if name == "tap" and math.isnan(edit.position) == math.isnan(edit.ratio_percent):
+        raise StudyError(f"{at}'tap' needs position or ratio_percent, as in {verb.example}.")
     if edit.element and (edit.area or edit.kind) and verb.field == "factor":
         raise StudyError(f"{at}'{name}' takes an element, or an area and a kind; not both.")
     return edit
@@ -195,6 +216,8 @@ def _value(value: Any, name: str, parameter: _Parameter, at: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         unit = f" of {parameter.unit}" if parameter.unit else ""
         raise StudyError(f"{at}'{name}' must be a plain number{unit}, not {_shown(value)}.")
+    if parameter.kind == "whole" and value != round(float(value) if abs(value) < 1e15 else 0.0):
+        raise StudyError(f"{at}'{name}' must be a whole number, not {_shown(value)}.")
     number = math.inf if abs(value) >= 1e300 else float(value) + 0.0  # no -0
     if parameter.low - _ROUNDING <= number < parameter.low:
         number = parameter.low
@@ -268,7 +291,13 @@ _WORDS: dict[str, Callable[[Edit], str]] = {
     "split": lambda e: f"split bus {e.bus}: {', '.join(e.busbar2)} to busbar 2",
     "merge": lambda e: f"merge the busbars of bus {e.bus}",
     "rating": lambda e: f"rate {e.element} at {e.percent:g} %",
-    "tap": lambda e: f"change the ratio of {e.element} by {e.ratio_percent:+g} %",
+    "tap": lambda e: (
+        f"change the ratio of {e.element} by {e.ratio_percent:+g} %"
+        if math.isnan(e.position)
+        else f"move the tap of {e.element} to position {e.position:.0f}"
+    ),
+    "voltage": lambda e: f"hold {e.vm_pu:g} p.u. at {e.element}",
+    "shunt": lambda e: f"switch {e.element} to {e.step:.0f} steps",
 }
 
 
@@ -334,6 +363,12 @@ def _scaled(edit: Edit, element: int | None) -> Claims:
     return [(edit.verb, (edit.area, edit.kind))]
 
 
+def _tapped(draft: Draft, edit: Edit) -> int:
+    if math.isnan(edit.position):
+        return draft.tap(edit.element, 1.0 + edit.ratio_percent / 100.0)
+    return draft.move_tap(edit.element, int(edit.position))
+
+
 _DO: dict[str, Callable[[Draft, Edit], Claims]] = {
     "open": _out,
     "outage": _out,
@@ -348,5 +383,7 @@ _DO: dict[str, Callable[[Draft, Edit], Claims]] = {
     "split": lambda d, e: [("busbars", d.split(e.bus, e.busbar2))],
     "merge": lambda d, e: [("busbars", d.merge(e.bus))],
     "rating": lambda d, e: [("rating", d.rate(e.element, e.percent / 100.0))],
-    "tap": lambda d, e: [("tap", d.tap(e.element, 1.0 + e.ratio_percent / 100.0))],
+    "tap": lambda d, e: [("tap", _tapped(d, e))],
+    "voltage": lambda d, e: [("voltage", d.hold(e.element, e.vm_pu))],
+    "shunt": lambda d, e: [("steps", d.switch_shunt(e.element, int(e.step)))],
 }

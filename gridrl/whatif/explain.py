@@ -35,7 +35,7 @@ def moved_flows(
     intact = at < 0 or np.nan_to_num(base.loading[0], nan=0.0) >= pair[at]
     outage = -1 if intact else int(base.contingency[at])
     worst = int(base.branch[0] if intact else base.pair_branch[at])
-    states = [_lost(case, contingencies, outage) for case in (before, after)]
+    states = [without(case, contingencies, outage) for case in (before, after)]
     results = [flow(case, options=options) for case in states]
     power = [np.nan_to_num(r.s_from[0].real) * grid.s_base_mva for r in results]
     loading = [np.nan_to_num(r.loading(0), nan=0.0) * 100.0 for r in results]
@@ -54,7 +54,8 @@ def moved_flows(
     ]  # fmt: skip
 
 
-def _lost(case: Case, contingencies: Contingencies, outage: int) -> Case:
+def without(case: Case, contingencies: Contingencies, outage: int) -> Case:
+    """The case after a contingency; as it is for -1."""
     if outage < 0:
         return case
     grid = case.grid
@@ -65,12 +66,18 @@ def _lost(case: Case, contingencies: Contingencies, outage: int) -> Case:
     return replace(case, topology=replace(case.topology, busbar=busbar, closed=closed))
 
 
-def explanation(kind: str, before: Row, after: Row, why: list[Row]) -> str:
+def explanation(kind: str, before: Row, after: Row, why: list[Row], voltages: list[Row]) -> str:
     """A few sentences that an operator can check against the rows."""
     if kind == "nothing":
         return f"Without any action: {_state(before)}."
     said = [f"Without this: {_state(before)}. With it: {_state(after)}."]
-    if why:
+    if voltages and (row := voltages[0])["after_pu"] is not None:
+        where = f"After the loss of {row['outage']}" if row["outage"] else "In the intact grid"
+        said.append(
+            f"{where}, the voltage of bus {row['bus']} goes from {row['before_pu']:.3f} to "
+            f"{row['after_pu']:.3f} p.u."
+        )
+    if why and (why[0]["before_percent"] > 100.0 or not voltages):
         first, *others = why
         where = f"After the loss of {first['outage']}" if first["outage"] else "In the intact grid"
         said.append(
@@ -98,10 +105,17 @@ def _state(standing: Row) -> str:
             f", N-1 worst {standing['worst_n1_percent']:.0f} % on {standing['worst_n1_branch']} "
             f"after {standing['worst_n1_outage']}"
         )
+    if standing["worst_voltage_bus"]:
+        text += f", {standing['worst_voltage_pu']:.3f} p.u. at bus {standing['worst_voltage_bus']}"
+    elif standing["worst_n1_voltage_bus"]:
+        text += (
+            f", {standing['worst_n1_voltage_pu']:.3f} p.u. at bus "
+            f"{standing['worst_n1_voltage_bus']} after {standing['worst_n1_voltage_outage']}"
+        )
     return text
 
 
-def unsolved(after: Row) -> list[str]:
+def unsolved(before: Row, after: Row) -> list[str]:
     """What remains after an action, one sentence each; empty where nothing does."""
     out = []
     if after["status"] in ("diverged", "blackout"):
@@ -118,15 +132,32 @@ def unsolved(after: Row) -> list[str]:
             f"{after['worst_n1_percent']:.0f} %."
         )
     if after["n1_diverged"]:
-        out.append(f"{after['n1_diverged']} outages have no power flow.")
+        out.append(f"No power flow after {_outages(after['n1_diverged'])}.")
     if after["voltage_violations"]:
-        out.append(f"{after['voltage_violations']} voltages are outside their limits.")
+        n = after["voltage_violations"]
+        out.append(
+            f"{n} {'voltage is' if n == 1 else 'voltages are'} outside the limits before any "
+            f"outage, the furthest {after['worst_voltage_pu']:.3f} p.u. at bus "
+            f"{after['worst_voltage_bus']} (limit {after['worst_voltage_limit_pu']:.3f})."
+        )
+    n, was = after["n1_voltage_outages"], before["n1_voltage_outages"]
+    if n:
+        more = f", {n - was} more than without this" if n > was else ""
+        out.append(
+            f"After {_outages(n)} a voltage is outside its limits{more}, the furthest "
+            f"{after['worst_n1_voltage_pu']:.3f} p.u. at bus {after['worst_n1_voltage_bus']} after "
+            f"{after['worst_n1_voltage_outage']} (limit {after['worst_n1_voltage_limit_pu']:.3f})."
+        )
     if after["lost_load_mw"] > 1e-3:
         out.append(f"{after['lost_load_mw']:.1f} MW of demand have no supply.")
     rest = after["n1_insecure"]
     if rest and not out:
-        out.append(f"{rest} outages still break a voltage limit or cut demand off.")
+        out.append(f"Demand is still cut off, or a voltage limit broken, after {_outages(rest)}.")
     return out
+
+
+def _outages(n: int) -> str:
+    return "1 outage" if n == 1 else f"{n} outages"
 
 
 def _branches(n: int) -> str:

@@ -75,7 +75,7 @@ def dispatch(
         Worst loading from which a change is not worth to be proved.
     """
     low, high, price = bounds(case, means)
-    grain = _grain(case)
+    grain = grain_of(case)
     free = np.flatnonzero(high - low > grain)
     if not reference.solved or not free.size:
         return None
@@ -149,7 +149,7 @@ def _rounds(task: _Task, best: Dispatch, watched: Bools) -> tuple[Dispatch, int]
         step = float(np.abs(change - best.change).max())
         if step < task.grain:
             break
-        now = _with_change(task.case, change)
+        now = with_change(task.case, change)
         found = secure_topologies(
             now, now.topology, task.contingencies, only=(np.array([0, which.size]), which),
             options=task.options,
@@ -165,7 +165,7 @@ def _rounds(task: _Task, best: Dispatch, watched: Bools) -> tuple[Dispatch, int]
         linear = None
         little = value > best.value - SLOW and excess(found)[0] > (1 - SLOW) * excess(best.found)[0]
         slow = slow + 1 if little else 0
-        used = _used(task.case, change)
+        used = used_means(task.case, change)
         best = replace(best, case=now, change=change, used=used, found=found, value=value)
     return best, solves
 
@@ -223,7 +223,7 @@ def bounds(case: Case, means: Means) -> tuple[Floats, Floats, Floats]:
     return low, high, price
 
 
-def _grain(case: Case) -> float:
+def grain_of(case: Case) -> float:
     """Smallest change worth a phone call, p.u.: a power of ten in MW."""
     largest = float(np.abs(case.injection.p[0]).max(initial=0.0)) * case.grid.s_base_mva
     if largest <= 0.0:
@@ -235,12 +235,13 @@ def has_means(case: Case, means: Means) -> bool:
     """Whether a kind of means adds anything to those before it."""
     now = bounds(case, means)
     if means is Means.REDISPATCH:
-        return bool((now[1] - now[0] > _grain(case)).any())
+        return bool((now[1] - now[0] > grain_of(case)).any())
     before = bounds(case, Means(means - 1))
     return bool(any((a != b).any() for a, b in zip(now[:2], before[:2], strict=True)))
 
 
-def _used(case: Case, change: Floats) -> Means:
+def used_means(case: Case, change: Floats) -> Means:
+    """The last of the means that a change of injections takes."""
     kind = np.array(case.grid.unit_kind)
     moved = change != 0
     if (moved & np.isin(kind, list(DEMAND_KINDS))).any():
@@ -249,7 +250,7 @@ def _used(case: Case, change: Floats) -> Means:
     return Means.CURTAILMENT if (moved & renewable).any() else Means.REDISPATCH
 
 
-def _with_change(case: Case, change: Floats) -> Case:
+def with_change(case: Case, change: Floats) -> Case:
     """The case with changed injections; a load keeps its power factor."""
     p, q = case.injection.p.copy(), case.injection.q.copy()
     load = np.isin(np.array(case.grid.unit_kind), list(DEMAND_KINDS)) & (p[0] < 0)

@@ -1,14 +1,13 @@
 """Remedial actions: ranked, explained, and each proved by AC power flows, before and after N-1.
 
-`recommend` searches switching (`gridrl.whatif.search`) and changes of injections
-(`gridrl.whatif.redispatch`), and says of each what it does, what it moves and what it leaves.
-Loading decides, see `gridrl.whatif.outlook`; doing nothing is always in the list.
+`recommend` searches switching (`gridrl.whatif.search`), changes of injections
+(`gridrl.whatif.redispatch`) and, where voltages are outside their limits, set points, taps and
+shunts (`gridrl.whatif.voltage`), and says of each what it does, what it moves and what it leaves.
+Loading decides, then voltages, see `gridrl.whatif.ranking`; doing nothing is always in the list.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,15 +21,14 @@ from gridrl.actions import (
     unitary_actions,
 )
 from gridrl.case import Case
-from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies, n_minus_1
 from gridrl.security.result import SecurityResult
 from gridrl.security.topologies import TopologySecurity, secure_topologies, state_of
-from gridrl.whatif.dispatch_program import Answers
-from gridrl.whatif.explain import dispatch_edits, dispatch_words, explanation, moved_flows, unsolved
-from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, reference_of, values
+from gridrl.whatif.outlook import REFUSED, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
-from gridrl.whatif.redispatch import Dispatch, Means, dispatch, generation_cost, has_means
+from gridrl.whatif.ranking import Recommendation, ranked
+from gridrl.whatif.remedial_powers import RemedialOptions, Task, dispatched, mended, nothing_done
+from gridrl.whatif.remedial_result import RemedialResult
 from gridrl.whatif.search import (
     Proposer,
     ScreenProposer,
@@ -39,138 +37,11 @@ from gridrl.whatif.search import (
     nearest_substations,
     search,
 )
-from gridrl.whatif.standing import proof_of, standing_of
 
 Say = Callable[[str], None]
-GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line
-LESS = 0.95  # or the part of all overloads that it must leave at most
-MOST_EDITS = 4  # that a verdict spells out
-DISPATCH_WORK = 8e7  # branch loadings that are worth a second start of redispatch
-ALIKE = 2  # recommendations that may touch one substation
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemedialOptions:
-    """What may be done, and how hard to look."""
-
-    top: int = 5  # recommendations besides doing nothing
-    switching: bool = True
-    combinations: bool = True  # of two switching actions
-    redispatch: bool = True
-    curtailment: bool = True
-    shedding: bool = True
-    buses: tuple[str, ...] | None = None  # buses whose substations may be split; None: all
-    closable: tuple[str, ...] = ()  # elements out of service that may be closed
-    locked: tuple[str, ...] = ()  # elements that may not be switched
-    share: float = 0.08  # of the AC power flows that solving every action would take
-    flow: FlowOptions = field(default_factory=FlowOptions)
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.top <= 50:
-            raise ValueError(f"top is {self.top}; give 1 to 50 recommendations.")
-        if not 0.0 < self.share <= 1.0:
-            raise ValueError(f"share is {self.share}; give a part of 1, like 0.08.")
 
 
 DEFAULT = RemedialOptions()
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Recommendation:
-    """One thing to do, with the AC results after it."""
-
-    kind: str  # nothing, line, split, combination, redispatch, curtailment, shedding, mixed
-    action: str  # in an operator's words
-    elements: tuple[str, ...]
-    steps: int  # switching steps
-    moved_mw: float
-    cost: float | None
-    cost_unit: str
-    edits: tuple[dict[str, Any], ...]
-    case: Case  # afterwards
-    found: TopologySecurity  # afterwards, of one state, with all contingencies
-    value: float  # worst loading, see `gridrl.whatif.outlook.values`
-    places: frozenset[str]  # what is touched, for variety in the list
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RemedialResult:
-    """The recommendations, best first, and what was tried."""
-
-    case: Case
-    contingencies: Contingencies
-    reference: Reference
-    base: TopologySecurity
-    recommendations: tuple[Recommendation, ...]
-    tried: dict[str, int]
-    flow: FlowOptions  # of all AC power flows
-
-    @property
-    def best(self) -> Recommendation:
-        """What is recommended first."""
-        return self.recommendations[0]
-
-    def verdict(self) -> str:
-        """The outcome in one sentence."""
-        best, now = self.best, float(values(self.base, self.reference)[0])
-        if now <= 1.0:
-            dark = int(self.reference.unsolved.sum())
-            but = f" But {dark} contingencies have no power flow." if dark else ""
-            return f"Nothing needs to be done: no overload, worst loading {100 * now:.1f} %.{but}"
-        if best.kind == "nothing":
-            return f"No action found that lowers the worst loading of {_percent(now)}."
-        left = "no overload remains" if best.value <= 1.0 else "overloads remain"
-        what = best.action
-        if len(best.edits) > MOST_EDITS:
-            what = f"{best.kind} in {len(best.edits)} steps, {best.moved_mw:.4g} MW moved"
-        return (
-            f"{what[0].upper()}{what[1:]}: worst loading {_percent(now)} -> "
-            f"{_percent(best.value)}, {left}."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in MW and percent, ready for JSON."""
-        given = (self.contingencies, self.reference)
-        before = standing_of(self.case, self.base, *given, self.flow)
-        rows = []
-        for rank, r in enumerate(self.recommendations, 1):
-            after = standing_of(r.case, r.found, *given, self.flow)
-            why = moved_flows(self.case, r.case, self.base, self.contingencies, self.flow)
-            rows.append(
-                {
-                    "rank": rank, "kind": r.kind, "action": r.action,
-                    "elements": list(r.elements), "steps": r.steps, "moved_mw": r.moved_mw,
-                    "cost": r.cost, "cost_unit": r.cost_unit, "edits": list(r.edits),
-                    "after": after,
-                    "verified": bool(after["status"] in ("ok", "islanded")),
-                    "proof": proof_of(r.case, r.found, *given),
-                    "why": why, "explanation": explanation(r.kind, before, after, why),
-                    "unsolved": unsolved(after),
-                }
-            )  # fmt: skip
-        return {
-            "verdict": self.verdict(), "before": before, "recommendations": rows,
-            "tried": dict(self.tried),
-        }  # fmt: skip
-
-
-def _percent(value: float) -> str:
-    return f"{100.0 * value:.1f} %" if value < REFUSED else "no power flow"
-
-
-@dataclass(eq=False)
-class _Task:
-    """What all attempts to change injections share."""
-
-    case: Case
-    base: TopologySecurity
-    contingencies: Contingencies
-    reference: Reference
-    options: RemedialOptions
-    means: tuple[Means, ...]
-    tried: dict[str, int]
-    say: Say
-    spent: float = 0.0  # branch loadings of AC power flows
 
 
 def recommend(
@@ -204,8 +75,8 @@ def recommend(
     --------
     >>> import gridrl
     >>> from gridrl.whatif.remedial import recommend
-    >>> recommend(gridrl.load("case14")).best.kind
-    'nothing'
+    >>> recommend(gridrl.load("case14")).best.action
+    'set gen:3 from 1.09 to 1.059 p.u., set gen:2 from 1.07 to 1.06 p.u.'
     """
     say = progress or (lambda _: None)
     if known is not None:
@@ -214,10 +85,14 @@ def recommend(
         contingencies = n_minus_1(case) if contingencies is None else contingencies
         say(f"solving the case with {len(contingencies)} contingencies")
         base = secure_topologies(case, case.topology, contingencies, options=options.flow)
+    if known is not None and options.voltage and base.voltage[0]:
+        # a sweep counts the voltages that an outage breaks, not those that stay broken after it
+        base = secure_topologies(case, case.topology, contingencies, options=options.flow)
     reference = reference_of(base)
     now = float(values(base, reference)[0])
     tried = {"candidates": 0, "screened_dc": 0, "ac_solves": base.solves, "exhaustive_ac_solves": 0}
-    found = [_nothing(case, base, now)]
+    task = Task(case, base, contingencies, reference, options, tried, say)
+    found = [nothing_done(case, base, now)]
     if now > 1.0:
         actions = _allowed(case, options, base, contingencies)
         switched: list[Recommendation] = []
@@ -228,19 +103,17 @@ def recommend(
                 proposer=proposer or ScreenProposer(), progress=say,
             )  # fmt: skip
             switched = _switching(case, result)
-            tried = {
+            tried |= {
                 "candidates": len(actions), "screened_dc": result.screened,
                 "ac_solves": result.solves,
                 "exhaustive_ac_solves": len(actions) * (len(contingencies) + 1),
             }  # fmt: skip
         found += switched
-        allowed = (options.redispatch, options.curtailment, options.shedding)
-        means = tuple(kind for kind, on in zip(Means, allowed, strict=True) if on)
-        task = _Task(case, base, contingencies, reference, options, means, tried, say)
-        found += _dispatched(task, switched)
+        found += dispatched(task, switched)
+    found += mended(task, found)
     return RemedialResult(
         case=case, contingencies=contingencies, reference=reference, base=base,
-        recommendations=tuple(_ranked(found, options.top)), tried=tried, flow=options.flow,
+        recommendations=tuple(ranked(found, options.top)), tried=tried, flow=options.flow,
     )  # fmt: skip
 
 
@@ -259,13 +132,6 @@ def _allowed(
         locked=[grid.find_element(name) for name in options.locked],
     )
     return nearest_actions(case, actions, base, contingencies)
-
-
-def _nothing(case: Case, base: TopologySecurity, value: float) -> Recommendation:
-    return Recommendation(
-        kind="nothing", action="do nothing", elements=(), steps=0, moved_mw=0.0, cost=0.0,
-        cost_unit="", edits=(), case=case, found=base, value=value, places=frozenset(),
-    )  # fmt: skip
 
 
 def _switching(case: Case, result: Search) -> list[Recommendation]:
@@ -299,136 +165,6 @@ def _switching(case: Case, result: Search) -> list[Recommendation]:
 def _place(actions: Actions, k: int) -> str:
     s = int(actions.substation[k])
     return f"substation {s}" if s >= 0 else f"element {int(actions.element[k])}"
-
-
-def _dispatched(task: _Task, switched: list[Recommendation]) -> list[Recommendation]:
-    """Changes of injections: alone, and on top of the best switching if neither is enough.
-
-    Shedding comes last, on top of what got furthest without it.
-    """
-    out: list[Recommendation] = []
-    best = min(switched, key=lambda r: r.value, default=None)
-    starts = [_nothing(task.case, task.base, float(values(task.base, task.reference)[0]))]
-    if best is not None and 1.0 < best.value < starts[0].value - GAIN:
-        starts.append(best)
-    chains: list[_Chain] = []
-    for start in starts:
-        if chains and task.spent > DISPATCH_WORK:
-            break
-        chains.append(_Chain(start))
-        for means in (Means.REDISPATCH, Means.CURTAILMENT):
-            out += _with_means(task, chains[-1], means)
-    if not any(r.value <= 1.0 for r in (*switched, *out)):
-        out += _with_means(task, min(chains, key=lambda chain: chain.value), Means.SHEDDING)
-    return out
-
-
-@dataclass(eq=False)
-class _Chain:
-    """What several means, each with the ones before, made of one start."""
-
-    start: Recommendation
-    last: Dispatch | None = None
-
-    @cached_property
-    def answers(self) -> Answers:
-        return Answers(self.start.case)
-
-    @property
-    def value(self) -> float:
-        return self.start.value if self.last is None else self.last.value
-
-
-def _with_means(task: _Task, chain: _Chain, means: Means) -> list[Recommendation]:
-    """What one more kind of means adds: one recommendation, or none."""
-    start = chain.start
-    if chain.value <= 1.0 or means not in task.means or not has_means(start.case, means):
-        return []
-    what = f"{means.name.lower()} {'after ' + start.action if start.edits else ''}".strip()
-    found = dispatch(
-        start.case, task.contingencies, task.reference, means, start.found, task.options.flow,
-        start=chain.last, answers=chain.answers, worth=max(chain.value - GAIN, 1.0),
-        progress=partial(_said, task.say, what),
-    )  # fmt: skip
-    if found is None:
-        return []
-    chain.last = found
-    task.tried["ac_solves"] += found.solves
-    task.spent += found.solves * task.case.grid.n_branch
-    return [_by_dispatch(start, found)] if found.value < start.value - GAIN else []
-
-
-def _said(say: Say, what: str, detail: str) -> None:
-    say(f"{what}: {detail}")
-
-
-def _by_dispatch(start: Recommendation, found: Dispatch) -> Recommendation:
-    case = start.case
-    base = case.grid.s_base_mva
-    units = np.flatnonzero(found.change)
-    moved = found.moved * base
-    kind = {
-        Means.REDISPATCH: "redispatch", Means.CURTAILMENT: "curtailment",
-        Means.SHEDDING: "shedding",
-    }[found.used]  # fmt: skip
-    money = generation_cost(case, found.change) if found.used is Means.REDISPATCH else None
-    words = dispatch_words(case, found.change)
-    return Recommendation(
-        kind="mixed" if start.edits else kind,
-        action=f"{start.action}; {words}" if start.edits else words,
-        elements=(*start.elements, *(case.grid.unit_label[int(m)] for m in units)),
-        steps=start.steps, moved_mw=moved,
-        cost=moved if money is None else money,
-        cost_unit="MW moved" if money is None else "currency/h",
-        edits=(*start.edits, *dispatch_edits(case, found.change)), case=found.case,
-        found=found.found, value=found.value,
-        places=start.places | {kind},
-    )  # fmt: skip
-
-
-def _ranked(found: list[Recommendation], top: int) -> list[Recommendation]:
-    """Best first; few that touch the same place; doing nothing in its place, always.
-
-    Secure ones come first, then those without an overload of the intact grid, then shedding, then
-    the rest.
-    """
-    now, before = found[0].value, float(excess(found[0].found)[0])
-    over = [float(excess(r.found)[0]) for r in found]
-
-    def helps(at: int) -> bool:
-        value = found[at].value
-        return value < now - GAIN or (value < now + 1e-3 and over[at] < LESS * before)
-
-    def key(at: int) -> tuple[Any, ...]:
-        r = found[at]
-        shed, intact = _burden(r)[0] == 3, float(np.nan_to_num(r.found.loading[0], nan=np.inf))
-        tier = 2 if shed else 0 if r.value <= 1.0 else 1 if intact <= 1.0 else 3
-        value = 0.0 if r.value <= 1.0 else round(r.value * 200.0)
-        return (tier, value, _burden(r), over[at], r.steps, r.value)
-
-    order = [at for at in range(len(found)) if found[at].kind == "nothing" or helps(at)]
-    count: dict[str, int] = {}
-    out: list[Recommendation] = []
-    for at in sorted(order, key=key):
-        r = found[at]
-        crowded = any(count.get(place, 0) >= ALIKE for place in r.places)
-        if r.kind != "nothing" and (crowded or len(out) - _idle(out) >= top):
-            continue
-        out.append(r)
-        for place in r.places:
-            count[place] = count.get(place, 0) + 1
-    return out
-
-
-def _idle(out: list[Recommendation]) -> int:
-    return sum(r.kind == "nothing" for r in out)
-
-
-def _burden(r: Recommendation) -> tuple[int, float]:
-    """Shedding after curtailment after redispatch after switching, then by MW."""
-    shed = any("shed" in edit for edit in r.edits)
-    curtailed = any("curtail" in edit for edit in r.edits)
-    return (3 if shed else 2 if curtailed else 1 if r.moved_mw else 0, round(r.moved_mw, 1))
 
 
 __all__ = ["Recommendation", "RemedialOptions", "RemedialResult", "recommend"]

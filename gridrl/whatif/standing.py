@@ -6,11 +6,11 @@ import numpy as np
 
 from gridrl.case import Case
 from gridrl.grid import Bools
-from gridrl.powerflow.flow import flow
-from gridrl.powerflow.options import FlowOptions, FlowStatus
+from gridrl.powerflow.options import FlowStatus
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 from gridrl.whatif.outlook import SHED, Reference
+from gridrl.whatif.voltages import VoltageStanding, bus_label, limits_of_nodes
 
 Row = dict[str, Any]
 WORST = 5  # contingencies that a proof lists
@@ -20,30 +20,33 @@ LISTED = 20  # overloads that a standing lists
 def insecure(found: TopologySecurity, reference: Reference) -> Bools:
     """[m] contingencies that overload, collapse, or break what the case before held.
 
-    Compared with the case before any action: more voltages outside their limits, or more demand
-    cut off, than the intact grid had.
+    More voltages outside their limits than in the intact grid, before any action or now; or more
+    demand cut off than the intact grid had.
     """
     lost = reference.lost if np.isfinite(reference.lost) else 0.0
     return np.asarray(
         np.isnan(found.pair_loading)
         | (found.pair_loading > 1.0)
-        | (found.pair_voltage > reference.voltage)
+        | (found.pair_voltage > min(reference.voltage, int(found.voltage[0])))
         | (found.pair_lost > lost + SHED)
     )
 
 
 def standing_of(
     case: Case, found: TopologySecurity, contingencies: Contingencies, reference: Reference,
-    options: FlowOptions,
+    voltages: VoltageStanding,
 ) -> Row:  # fmt: skip
     """State of a case before and after its contingencies, JSON-ready.
 
     Keys: ``status, overloads, worst_loading_percent, worst_branch, voltage_violations,
-    lost_load_mw, worst_n1_percent, worst_n1_outage, worst_n1_branch, n1_insecure, n1_diverged,
-    n1_outages``. Numbers are null where there is no power flow.
+    worst_voltage_pu, worst_voltage_bus, worst_voltage_limit_pu, lost_load_mw, worst_n1_percent,
+    worst_n1_outage, worst_n1_branch, n1_voltage_outages, worst_n1_voltage_pu,
+    worst_n1_voltage_bus, worst_n1_voltage_outage, worst_n1_voltage_limit_pu, n1_insecure,
+    n1_diverged, n1_outages``. Numbers are null where there is no power flow, and those of a worst
+    voltage where none is outside its limits.
     """
     grid = case.grid
-    result = flow(case, options=options)
+    result = voltages.result
     loading = np.nan_to_num(result.loading(0), nan=0.0)
     over = [int(k) for k in np.argsort(-loading, kind="stable") if loading[k] > 1.0][:LISTED]
     solved = bool(result.solved()[0])
@@ -61,14 +64,37 @@ def standing_of(
         "worst_loading_percent": 100.0 * float(found.loading[0]) if solved else None,
         "worst_branch": grid.branch_label[branch] if solved and branch >= 0 else "",
         "voltage_violations": int(found.voltage[0]) if solved else None,
+        **_voltage_row("worst_voltage", voltages, voltages.node, None),
         "lost_load_mw": float(found.lost[0]) * grid.s_base_mva,
         "worst_n1_percent": 100.0 * float(after[at]) if known else None,
         "worst_n1_outage": contingencies.name[int(found.contingency[at])] if known else "",
         "worst_n1_branch": grid.branch_label[worst_branch] if worst_branch >= 0 else "",
+        "n1_voltage_outages": int(voltages.contingency.size),
+        **_voltage_row(
+            "worst_n1_voltage",
+            voltages,
+            int(voltages.after_node[0]) if voltages.contingency.size else -1,
+            float(voltages.after_voltage[0]) if voltages.contingency.size else None,
+        ),
+        "worst_n1_voltage_outage": contingencies.name[int(voltages.contingency[0])]
+        if voltages.contingency.size
+        else "",
         "n1_insecure": int(insecure(found, reference).sum()),
         "n1_diverged": int(np.isnan(found.pair_loading).sum()),
         "n1_outages": int(found.contingency.size),
     }
+
+
+def _voltage_row(key: str, voltages: VoltageStanding, node: int, v: float | None) -> Row:
+    """A voltage outside its limits, with its bus and the limit; of the intact grid by default."""
+    if node < 0:
+        return {f"{key}_pu": None, f"{key}_bus": "", f"{key}_limit_pu": None}
+    low, high = limits_of_nodes(voltages.result)
+    v = float(np.abs(voltages.result.v[0, node])) if v is None else v
+    return {
+        f"{key}_pu": v, f"{key}_bus": bus_label(voltages.result, node),
+        f"{key}_limit_pu": float(low[node] if v < low[node] else high[node]),
+    }  # fmt: skip
 
 
 def proof_of(

@@ -35,7 +35,7 @@ class StudySettings:
     flow: FlowOptions = field(default_factory=lambda: FlowOptions(threads=usable_cores()))
     n1: bool = True  # take every element out in turn, or those of ``outages``
     outages: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, elements) instead of all
-    recommend: bool = True  # where something is overloaded, say what to do about it
+    recommend: bool = True  # where a limit is broken, say what to do about it
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -234,11 +234,12 @@ class Study:
     def _advice(
         self, result: VariantResult, n1: SecurityResult, flow: FlowOptions, say: Progress
     ) -> Advice | None:
-        """What the remedial search recommends, where something is overloaded: it knows no more."""
-        from gridrl.whatif.tables import overloads
+        """What the remedial search recommends, where a loading or voltage breaks its limit."""
+        from gridrl.whatif.tables import overloads, voltages_outside
 
         remedial = remedial_search()
-        if not self.settings.recommend or remedial is None or not overloads(result):
+        broken = overloads(result) or voltages_outside(result)
+        if not self.settings.recommend or remedial is None or not broken:
             return None
         say(0.9, f"{result.name}: remedial actions")
         found: dict[str, Any] = remedial.recommend(

@@ -86,6 +86,12 @@ def overloads(result: VariantResult) -> bool:
     return after or bool((result.flow.loading() > 1.0).any())
 
 
+def voltages_outside(result: VariantResult) -> bool:
+    """Whether a voltage is outside its limits, before or after an outage."""
+    after = result.n1 is not None and bool((result.n1.voltage_violations > 0).any())
+    return after or any(True for _ in _voltages(result))
+
+
 def violation_rows(result: VariantResult) -> list[Row]:
     """What the state before any outage violates, worst first in each kind.
 

@@ -44,7 +44,8 @@ def agrees(case: Case, net: Any) -> None:
 def storage_ring() -> Any:
     net = zoo._ring()
     zoo._below(net, 1, tap_side="hv", tap_neutral=0, tap_pos=-3, tap_step_percent=1.5,
-               tap_changer_type="Ratio", shift_degree=150.0)  # fmt: skip
+               tap_min=-5, tap_max=4, tap_changer_type="Ratio", shift_degree=150.0)  # fmt: skip
+    pp.create_shunt(net, 1, q_mvar=-3.0, p_mw=0.1, step=1, max_step=4, vn_kv=105.0)
     pp.create_sgen(net, 2, 6.0, 1.5, name="wind")
     pp.create_storage(net, 3, p_mw=-2.0, q_mvar=0.5, max_e_mwh=10.0, name="battery")
     pp.create_gen(net, 2, p_mw=9.0, vm_pu=1.0, min_p_mw=2.0, max_p_mw=20.0)
@@ -95,8 +96,20 @@ EDITS = {
         {"tap": "trafo:0", "ratio_percent": 100 * (0.97 / 0.955 - 1)},
         _set("trafo", "tap_pos", 0, -2),
     ),
+    "tap position": ({"tap": "trafo:0", "position": 2}, _set("trafo", "tap_pos", 0, 2)),
+    "voltage": ({"voltage": "gen:0", "vm_pu": 1.03}, _set("gen", "vm_pu", 0, 1.03)),
+    "shunt": ({"shunt": "shunt:0", "step": 3}, _set("shunt", "step", 0, 3)),
     "split": ({"split": "b2", "busbar2": ["line:2", "gen:0"]}, _split),
 }
+
+
+@pytest.mark.parametrize("position", (-4, 0, 3))
+def test_a_tap_changer_at_the_low_side_moves_as_in_pandapower(position: int) -> None:
+    net = storage_ring()
+    net.trafo.loc[0, "tap_side"] = "lv"
+    case = load_pandapower(net, name="ring")
+    net.trafo.loc[0, "tap_pos"] = position
+    agrees(edited(case, {"tap": "trafo:0", "position": position}), net)
 
 
 @pytest.mark.parametrize("name", EDITS)

@@ -1,0 +1,150 @@
+"""How far voltages are outside their limits, before and after every contingency."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gridrl.case import Case
+from gridrl.grid import Floats, Ints
+from gridrl.powerflow.flow import flow
+from gridrl.powerflow.limits import ROUNDING
+from gridrl.powerflow.options import FlowOptions
+from gridrl.powerflow.result import FlowResult
+from gridrl.security.contingency import Contingencies
+from gridrl.security.result import SecurityOptions
+from gridrl.security.sweep import security
+from gridrl.security.topologies import TopologySecurity
+from gridrl.whatif.explain import without
+
+SHOWN = 6  # buses in an explanation
+INTACT = 10.0  # what a voltage before any contingency weighs against one after it
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VoltageStanding:
+    """Voltages of one state against their limits; depths are p.u. beyond a limit."""
+
+    result: FlowResult  # before any contingency
+    outside: int  # nodes outside their limits before any contingency
+    depth: float  # p.u., summed over them
+    node: int  # the furthest of them, -1 where there is none
+    contingency: Ints  # [m] contingencies after which a voltage is outside, the furthest first
+    after_depth: Floats  # [m] p.u. of the furthest voltage
+    after_voltage: Floats  # [m] p.u.
+    after_node: Ints  # [m]
+
+    @property
+    def clean(self) -> bool:
+        """Every voltage is within its limits, before and after every contingency."""
+        return not self.outside and not self.contingency.size
+
+    @property
+    def badness(self) -> float:
+        """All depths together, those before any contingency first: what a remedy makes less."""
+        return INTACT * self.depth + float(self.after_depth.sum())
+
+    @property
+    def intact_is_worst(self) -> bool:
+        """Whether the furthest voltage is one before any contingency."""
+        depth = float(depths(self.result, 0)[self.node]) if self.node >= 0 else 0.0
+        return not self.contingency.size or depth >= float(self.after_depth[0])
+
+
+def voltage_standing(
+    case: Case, found: TopologySecurity, contingencies: Contingencies, options: FlowOptions
+) -> VoltageStanding:
+    """Look closer at the voltages of a case that was solved with all contingencies as ``found``."""
+    result = flow(case, options=options)
+    beyond = depths(result, 0)
+    outside = np.flatnonzero(beyond > ROUNDING)
+    which = found.contingency[found.pair_voltage > 0]
+    if not which.size:
+        return _intact(result, beyond, outside)
+    some = Contingencies(
+        name=tuple(contingencies.name[k] for k in which),
+        elements=tuple(contingencies.elements[k] for k in which),
+    )
+    swept = security(case, contingencies=some, options=SecurityOptions(flow=options))
+    v, node = swept.voltage, swept.voltage_node
+    depth = np.zeros(which.size)
+    known = np.flatnonzero((node >= 0) & np.isfinite(v))
+    low, high = limits_of_nodes(swept.base)
+    depth[known] = np.maximum(low[node[known]] - v[known], v[known] - high[node[known]])
+    order = np.argsort(-depth, kind="stable")
+    order = order[depth[order] > ROUNDING]
+    return replace(
+        _intact(result, beyond, outside), contingency=which[order], after_depth=depth[order],
+        after_voltage=v[order], after_node=node[order],
+    )  # fmt: skip
+
+
+def _intact(result: FlowResult, beyond: Floats, outside: Ints) -> VoltageStanding:
+    """Without contingencies."""
+    none, real = np.zeros(0, np.int64), np.zeros(0)
+    return VoltageStanding(
+        result=result, outside=int(outside.size), depth=float(beyond[outside].sum()),
+        node=int(np.argmax(beyond)) if outside.size else -1, contingency=none,
+        after_depth=real, after_voltage=real, after_node=none,
+    )  # fmt: skip
+
+
+def limits_of_nodes(result: FlowResult) -> tuple[Floats, Floats]:
+    """[n_node] voltage limits, p.u.; star points have none."""
+    grid, second = result.grid, np.flatnonzero(result.second_node >= 0)
+    at = np.concatenate([np.arange(grid.n_substation), second])
+    at[grid.n_substation :] = second[np.argsort(result.second_node[second])]
+    free = grid.is_star[at]
+    return np.where(free, 0.0, grid.v_min[at]), np.where(free, np.inf, grid.v_max[at])
+
+
+def depths(result: FlowResult, state: int) -> Floats:
+    """[n_node] p.u. that each voltage is beyond its limit; negative within, by the nearer one."""
+    low, high = limits_of_nodes(result)
+    v = np.abs(result.v[state])
+    out = np.maximum(low - v, v - high)
+    return np.where(np.isfinite(v), out, -np.inf)
+
+
+def bus_label(result: FlowResult, node: int) -> str:
+    """Name of a node for a reader; empty for none."""
+    grid = result.grid
+    if node < grid.n_substation:
+        return grid.substation_label[node] if node >= 0 else ""
+    return f"{grid.substation_label[int(np.argmax(result.second_node == node))]} busbar 2"
+
+
+def moved_voltages(
+    before: Case, after: Case, standing: VoltageStanding, contingencies: Contingencies,
+    options: FlowOptions,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The voltages that were furthest outside, and where they are after an action.
+
+    In the state that was worst before: intact, or after its worst contingency. Rows: ``bus,
+    before_pu, after_pu, low_pu, high_pu, outage`` (empty for the intact grid).
+    """
+    if standing.clean:
+        return []
+    outage = -1 if standing.intact_is_worst else int(standing.contingency[0])
+    was, now = (
+        flow(without(case, contingencies, outage), options=options) for case in (before, after)
+    )
+    beyond = depths(was, 0)
+    low, high = limits_of_nodes(was)
+    worst = np.argsort(-beyond, kind="stable")[:SHOWN]
+    return [
+        {
+            "bus": bus_label(was, int(k)), "before_pu": float(np.abs(was.v[0, k])),
+            "after_pu": _magnitude(now, int(k)), "low_pu": float(low[k]),
+            "high_pu": float(high[k]) if np.isfinite(high[k]) else None,
+            "outage": contingencies.name[outage] if outage >= 0 else "",
+        }
+        for k in worst
+        if beyond[k] > ROUNDING
+    ]  # fmt: skip
+
+
+def _magnitude(result: FlowResult, node: int) -> float | None:
+    """P.u., None for a node that is not there or has no voltage."""
+    v = float(np.abs(result.v[0, node])) if node < result.v.shape[1] else np.nan
+    return v if np.isfinite(v) else None
