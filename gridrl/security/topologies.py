@@ -234,7 +234,9 @@ def _sweep(
     )
     for f in fields(TopologySecurity):
         if f.name not in ("pair_of", "contingency"):
-            getattr(out, f.name)[pairs if f.name in _BY_PAIR else k] = getattr(found, f.name)
+            getattr(out, f.name)[pairs if f.name in _BY_PAIR else slice(k, k + 1)] = getattr(
+                found, f.name
+            )
 
 
 def state_of(found: SecurityResult) -> TopologySecurity:

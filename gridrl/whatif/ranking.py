@@ -8,14 +8,11 @@ import numpy as np
 from gridrl.case import Case
 from gridrl.security.topologies import TopologySecurity
 from gridrl.whatif.outlook import excess, outside
-from gridrl.whatif.redispatch import Means
 
 GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line
 LESS = 0.95  # or the part of all overloads, or of all voltages outside, that it must leave at most
 SAME = 1e-3  # loading by which what helps otherwise may raise the worst one
-KINDS = {
-    Means.REDISPATCH: "redispatch", Means.CURTAILMENT: "curtailment", Means.SHEDDING: "shedding",
-}  # fmt: skip
+SHEDDING = 3  # burden of what cuts demand
 ALIKE = 2  # recommendations that may touch one substation
 
 
@@ -47,7 +44,7 @@ class Recommendation:
         shed = any("shed" in edit for edit in self.edits)
         curtailed = any("curtail" in edit or "storage" in edit for edit in self.edits)
         moved = 1 if self.moved_mw else 0
-        return (3 if shed else 2 if curtailed else moved, round(self.moved_mw, 1))
+        return (SHEDDING if shed else 2 if curtailed else moved, round(self.moved_mw, 1))
 
 
 def ranked(found: list[Recommendation], top: int) -> list[Recommendation]:
@@ -85,6 +82,6 @@ def _key(r: Recommendation) -> tuple[Any, ...]:
     intact = float(np.nan_to_num(r.found.loading[0], nan=np.inf))
     broken = intact > 1.0 or bool(r.found.voltage[0])
     secure = r.value <= 1.0 and not r.outside
-    tier = 3 if broken else 2 if r.burden[0] == 3 else 0 if secure else 1
+    tier = 3 if broken else 2 if r.burden[0] == SHEDDING else 0 if secure else 1
     value = 0.0 if r.value <= 1.0 else round(r.value * 200.0)
     return (tier, value, r.outside, r.burden, float(excess(r.found)[0]), r.steps, r.value)

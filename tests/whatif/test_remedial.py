@@ -79,7 +79,7 @@ def test_the_result_is_plain_json_in_percent_and_mw(recommended):
     assert first["verified"]
     assert first["proof"]["n1_outages"] == made["before"]["n1_outages"]
     assert made["before"]["worst_n1_percent"] > 100.0
-    switched = [r for r in made["recommendations"] if any("split" in edit for edit in r["edits"])]
+    switched = [r for r in made["recommendations"] if r["kind"] in ("split", "combination", "line")]
     assert switched
     for row in switched:
         relieved = row["why"][0]
@@ -93,7 +93,8 @@ def test_the_same_case_gives_the_same_list(meshed, recommended):
 
 
 def test_a_secure_case_needs_nothing():
-    result = recommend(gridrl.load("case33bw"))
+    case = gridrl.load("case14")  # its published voltages are above their limits
+    result = recommend(replace(case, grid=replace(case.grid, v_max=case.grid.v_max + 0.1)))
     assert [r.kind for r in result.recommendations] == ["nothing"]
     assert "Nothing needs to be done" in result.verdict()
 

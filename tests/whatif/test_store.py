@@ -17,12 +17,13 @@ import sqlalchemy as sa
 
 import gridrl
 from gridrl.errors import StudyError
+from gridrl.powerflow.options import FlowOptions
 from gridrl.whatif import Store, Study, StudySettings
 from gridrl.whatif import schema as schema_module
 from gridrl.whatif.database import Database
 from gridrl.whatif.results import BASE
 
-QUIET = StudySettings(recommend=False)
+QUIET = StudySettings(recommend=False, flow=FlowOptions())  # one thread: in order
 ADVICE = {
     "verdict": "one action helps",
     "before": {"worst_loading_percent": 112.0},

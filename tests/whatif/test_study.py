@@ -17,7 +17,7 @@ from gridrl.whatif import Study, StudySettings, Variant, parse_edit
 from gridrl.whatif.results import BASE, topology_change
 from gridrl.whatif.tables import change_rows, comparison_rows, outage_rows, violation_rows
 
-QUIET = StudySettings(recommend=False)
+QUIET = StudySettings(recommend=False, flow=FlowOptions())  # one thread: in order
 
 EDITS: dict[str, list[dict[str, Any]]] = {
     "line": [{"open": "line:26"}],
