@@ -146,7 +146,8 @@ def _show_advice(out: "Console", result: "VariantResult", top: int) -> None:
     out.print(f"'{result.name}': {result.advice.get('verdict', '')}", style="bold")
     table = new_table(
         "What can be done", "rank", "action", "steps", "cost", "loading %", "worst N-1 %",
-        "not secure", "AC checked", right=("rank", "steps", "cost", "loading %", "worst N-1 %"),
+        "volt", "N-1 volt", "not secure", "AC checked",
+        right=("rank", "steps", "cost", "loading %", "worst N-1 %", "volt", "N-1 volt"),
     )  # fmt: skip
     for item in result.advice.get("recommendations", [])[:top]:
         after = item.get("after") or {}
@@ -155,13 +156,15 @@ def _show_advice(out: "Console", result: "VariantResult", top: int) -> None:
             str(item.get("rank", "")), str(item.get("action", "")), str(item.get("steps", "")),
             "-" if cost is None else f"{number(float(cost))} {item.get('cost_unit') or ''}".strip(),
             number(after.get("worst_loading_percent")), number(after.get("worst_n1_percent")),
+            number(after.get("voltage_violations")), number(after.get("n1_voltage_outages")),
             f"{after.get('n1_insecure', '-')} of {after.get('n1_outages', '-')}",
             "yes" if item.get("verified") else "NO",
         )  # fmt: skip
     out.print(table)
     out.print(
-        "Not secure: outages after which a branch is overloaded, also one that was so before; or "
-        "that break a voltage limit or cut demand off.",
+        "Volt: voltages outside their limits before any outage; N-1 volt: outages after which one "
+        "is. Not secure: outages after which a branch is overloaded, also one that was so before; "
+        "or that break a voltage limit or cut demand off.",
         style="dim",
     )
 

@@ -173,7 +173,7 @@ def dispatch_edits(case: Case, change: Floats) -> tuple[Row, ...]:
         e = int(grid.unit_element[m])
         verb, sign = _verb(case, m)
         p = sign * float(case.injection.p[0, m] + change[m]) * grid.s_base_mva
-        p = max(0.0, p) if verb == "shed" else p
+        p = round(max(0.0, p) if verb == "shed" else p, 10)  # 1.0000000000000004 reads badly
         out.append({verb: f"{grid.element_kind[e]}:{grid.element_id[e]}", "p_mw": p})
     return tuple(out)
 

@@ -89,7 +89,10 @@ def _flat(item: Row) -> Row:
     """A recommendation on one line."""
     keys = ("rank", "kind", "action", "steps", "cost", "cost_unit", "verified", "explanation")
     after = item.get("after") or {}
-    numbers = ("worst_loading_percent", "worst_n1_percent", "n1_insecure", "lost_load_mw")
+    numbers = (
+        *("worst_loading_percent", "worst_n1_percent", "voltage_violations", "worst_voltage_pu"),
+        *("n1_voltage_outages", "worst_n1_voltage_pu", "n1_insecure", "lost_load_mw"),
+    )
     return {key: item.get(key) for key in keys} | {
         f"after_{key}": after.get(key) for key in numbers
     }

@@ -81,7 +81,7 @@ def _text(path: Path) -> str:
                 f"{path.name} has {size / 2**20:.1f} MiB; a study file may have {MAX_BYTES >> 20}. "
                 "Put time series into CSV files of their own."
             )
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # as editors of Windows write it
     except OSError as problem:
         raise StudyError(f"Cannot read study file {path}: {problem.strerror}.") from None
     except UnicodeDecodeError as problem:

@@ -180,6 +180,36 @@ def test_a_proposer_that_names_no_action_is_told_so(meshed):
         recommend(meshed, options=SWITCHING, proposer=Wrong())
 
 
+def test_storage_charges_within_its_limits_and_long_lists_are_put_together():
+    import pandapower as pp
+
+    from gridrl.io.pandapower import load_pandapower
+
+    net = pp.create_empty_network(sn_mva=10.0)
+    a, b = pp.create_bus(net, 20.0), pp.create_bus(net, 20.0)
+    pp.create_ext_grid(net, a)
+    pp.create_line_from_parameters(net, a, b, 1.0, 0.2, 0.3, 10.0, 0.2)
+    pp.create_load(net, a, 1.0)
+    for _ in range(6):
+        pp.create_storage(net, b, p_mw=-2.0, max_e_mwh=9.0, min_p_mw=-3.0, max_p_mw=1.0)
+    net.storage["controllable"] = False
+    case = load_pandapower(net, name="batteries")  # 12 MW through a line of 6.9 MVA
+    best = recommend(case, options=RemedialOptions(switching=False)).to_dict()["recommendations"][0]
+    assert best["kind"] == "curtailment"
+    assert best["after"]["worst_loading_percent"] <= 100.0
+    assert all("storage" in edit and -3.0 <= edit["p_mw"] <= 1.0 for edit in best["edits"])
+    made = apply_edits(case, [parse_edit(edit) for edit in best["edits"]])
+    assert np.nanmax(gridrl.flow(made).loading()) <= 1.0
+
+    from gridrl.whatif.explain import dispatch_edits, dispatch_words
+
+    change = np.where(np.array(case.grid.unit_kind) == "storage", -0.1, 0.0)  # 1 MW each, p.u.
+    words = dispatch_words(case, change)
+    assert words.startswith("charge +6 MW at storage:0 from -2 to -1 MW, ")
+    assert words.endswith(" and 3 more")
+    assert len(dispatch_edits(case, change)) == 6
+
+
 def test_without_contingencies_the_intact_grid_decides(meshed):
     rated = replace(meshed, grid=replace(meshed.grid, i_max_from=0.6 * meshed.grid.i_max_from))
     none = Contingencies(name=(), elements=())

@@ -111,6 +111,23 @@ def test_an_interrupted_study_goes_on_where_it_stopped(store: Store) -> None:
     assert list(store.solve(number)) == []
 
 
+def test_variants_are_read_when_asked_for_and_not_kept(store: Store) -> None:
+    import gc
+    import weakref
+
+    number = store.begin(small_study())
+    list(store.solve(number))
+    result = store.result(number)
+    held = weakref.ref(result["tap"])
+    gc.collect()
+    assert held() is None
+    assert result["tap"].name == result.variants[2].name == "tap"
+    compared = result.against("tap")
+    assert compared.names == ("tap", BASE, "split", "collapse", "rating", "open")
+    assert [r.name for r in compared] == list(compared.names)
+    assert [r.name for r in compared.variants[1:3]] == ["split", "collapse"]
+
+
 def test_recommendations_come_back_in_their_order(store: Store) -> None:
     study = small_study()
     number = store.begin(study)

@@ -66,6 +66,17 @@ def test_a_case_file_is_found_beside_the_study(tmp_path: Path) -> None:
     assert study.name == "study"
 
 
+def test_a_stressed_base_case_is_the_recipe_s(tmp_path: Path) -> None:
+    from gridrl.whatif.stress import Stress, stressed_case
+
+    text = "\ufeffstress = {case = 'case14', load_scale = 1.1, seed = 4, outage = ['line:2']}\r\n"
+    case = Study.read(written(tmp_path, text)).case
+    want = stressed_case(Stress(case="case14", load_scale=1.1, seed=4, outage=("line:2",)))
+    assert case.digest == want.digest
+    assert case.source == "case14 (stressed)"
+    assert "load x 1.1; line:2 out of service" in case.notes[-1]
+
+
 def test_outages_come_from_a_file_beside_the_study(tmp_path: Path) -> None:
     (tmp_path / "outages.csv").write_text("pair,line:1,line:2\n")
     study = Study.read(written(tmp_path, 'case = "case39"\ncontingencies = "outages.csv"\n'))
@@ -129,6 +140,29 @@ BAD = (
     ("case = 'case39'\n[[variant]]\nname = '''a\nb'''\nedits = [{opn = 'line:1'}]\n",
      "line 5: unknown edit 'opn'. Did you mean 'open'?"),
     ("case = 'case39'\n[[series]]\nname = 'a'\n", "line 2: a series needs a file"),
+    ("stress = {}\n", "line 1: stress needs a case"),
+    ("stress = 'case14'\n", "line 1: 'stress' must be a table"),
+    ("case = 'case14'\nstress = {case = 'case39'}\n", "line 2: the case is named twice"),
+    ("case = 'case14'\n\nstress = {lod_scale = 2}\n",
+     "line 3: a stress recipe has no 'lod_scale'. Did you mean 'load_scale'?"),
+    ("case = 'case14'\nstress = {load_scale = -1}\n", "line 2: scales, margins and floor must be"),
+    ("case = 'case14'\nstress = {load_scale = nan}\n", "line 2: scales, margins and floor must be"),
+    ("case = 'case14'\nstress = {seed = 1.5}\n", "line 2: scales, margins and floor must be"),
+    ("case = 'case14'\nstress = {outage = [3]}\n", "line 2: scales, margins and floor must be"),
+    ("case = 'case14'\nstress = {outage = ['line:99']}\n", "line 2: No element 'line:99'"),
+    ("stress = {case = 'case41'}\n", "line 1: 'case41' is neither a file nor a name"),
+    ("case = 'case39'\nbase = [{voltage = 'gen:3', vm_pu = 110}]\n",
+     "line 2: 'vm_pu' is 110; give 0.5 to 1.5 p.u."),
+    ("case = 'case39'\nbase = [{voltage = 'load:3', vm_pu = 1}]\n",
+     "line 2: load:3 holds no voltage"),
+    ("case = 'case39'\nbase = [{tap = 'trafo:1', position = 2}]\n",
+     "line 2: The file states no tap positions for trafo:1"),
+    ("case = 'case39'\nbase = [{tap = 'trafo:1', position = 2.5}]\n",
+     "line 2: 'position' must be a whole number, not 2.5"),
+    ("case = 'case39'\nbase = [{tap = 'trafo:1'}]\n",
+     "line 2: 'tap' needs position or ratio_percent"),
+    ("case = 'case14'\nbase = [{shunt = 'shunt:0', step = nan}]\n",
+     "line 2: 'step' must be a whole number"),
     ("case = 'case39'\n[[series]]\nname = 'a'\nfile = 'none.csv'\n", "Cannot read time series"),
     ("case = 'case39'\nx = " + "[" * 5000 + "]" * 5000, "nests its brackets too deep"),
     ("case = 'case39'\nx = " + "9" * 5000, "not valid TOML"),
