@@ -82,6 +82,7 @@ def _key(r: Recommendation) -> tuple[Any, ...]:
     intact = float(np.nan_to_num(r.found.loading[0], nan=np.inf))
     broken = intact > 1.0 or bool(r.found.voltage[0])
     secure = r.value <= 1.0 and not r.outside
-    tier = 3 if broken else 2 if r.burden[0] == SHEDDING else 0 if secure else 1
+    sheds = r.burden[0] == SHEDDING  # for voltages alone only where it mends the intact grid
+    tier = 3 if broken else 2 if sheds else 0 if secure else 1
     value = 0.0 if r.value <= 1.0 else round(r.value * 200.0)
-    return (tier, value, r.outside, r.burden, float(excess(r.found)[0]), r.steps, r.value)
+    return (tier, value, sheds, r.outside, r.burden, float(excess(r.found)[0]), r.steps, r.value)

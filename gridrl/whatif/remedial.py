@@ -75,8 +75,8 @@ def recommend(
     --------
     >>> import gridrl
     >>> from gridrl.whatif.remedial import recommend
-    >>> recommend(gridrl.load("case14")).best.action
-    'set gen:3 from 1.09 to 1.059 p.u., set gen:2 from 1.07 to 1.06 p.u.'
+    >>> recommend(gridrl.load("case14")).best.kind
+    'voltage'
     """
     say = progress or (lambda _: None)
     if known is not None:

@@ -104,6 +104,15 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
         )
     else:
         lines.append("No state overloads a branch before any outage.")
+    outside = [row for row in rows if row["voltage_violations"]]
+    if outside:
+        most = max(outside, key=lambda row: int(row["voltage_violations"]))
+        lines.append(
+            f"{len(outside)} of {len(rows)} states have voltages outside their limits before any "
+            f"outage; most in '{most['variant']}': {most['voltage_violations']}, from "
+            f"{most['v_min_pu']:.3f} p.u. at {most['v_min_bus']} to {most['v_max_pu']:.3f} p.u. at "
+            f"{most['v_max_bus']}."
+        )
     lost = [row["variant"] for row in rows if row["lost_load_mw"] > SHED]
     if lost:
         lines.append(f"Load without supply: {_listed(lost)}.")
