@@ -225,7 +225,7 @@ def _distinct(case: Case, movable: Ints, on2: Bools, mirrored: bool) -> Bools:
                 float(grid.s_max[k]),
             )  # fmt: skip
         label[at] = keys.setdefault(key, len(keys))
-    if len(keys) == movable.size:
+    if len(keys) == movable.size or not len(on2):
         return on2
     total = np.bincount(label, minlength=len(keys))
     count = np.stack([np.bincount(label[row], minlength=len(keys)) for row in on2])

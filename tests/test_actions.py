@@ -178,3 +178,18 @@ def test_a_large_substation_keeps_the_configurations_that_move_least(case118):
     sizes = np.diff(few.moved_of)
     assert 0 < len(few) <= 40
     assert sizes.max() <= 3
+
+
+def test_two_equal_lines_alone_at_a_bus_leave_nothing_to_split():
+    import pandapower as pp
+
+    from gridrl.io.pandapower import load_pandapower
+
+    net = pp.create_empty_network()
+    a, b = pp.create_bus(net, 110.0), pp.create_bus(net, 110.0)
+    pp.create_ext_grid(net, a)
+    for _ in range(2):
+        pp.create_line_from_parameters(net, a, b, 10.0, 0.06, 0.3, 9.0, 0.5)
+    pp.create_shunt(net, b, q_mvar=-5.0)
+    actions = unitary_actions(load_pandapower(net, name="twins"))
+    assert (actions.substation < 0).all()
