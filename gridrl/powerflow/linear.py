@@ -68,7 +68,7 @@ class Linear:
 
     # --- what may be asked ----------------------------------------------------------------------
     def voltages(self, node: Ints) -> Watched:
-        """|V| of nodes, p.u."""
+        """Voltage magnitudes of nodes, p.u."""
         gradient = _sparse(
             self._size[node], np.arange(node.size), self._n + node, (node.size, 2 * self._n)
         )
