@@ -283,6 +283,8 @@ class Draft:
         steps = self._grid.steps
         at = np.flatnonzero(branch[steps.tap_branch])
         label = self._label(element)
+        if self._grid.element_kind[element] not in TRANSFORMER_KINDS:
+            raise StudyError(f"{label} is no transformer, so it has no tap.")
         if not at.size:
             raise StudyError(
                 f"The file states no tap positions for {label}. Write ratio_percent instead."

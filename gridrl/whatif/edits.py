@@ -178,7 +178,7 @@ def parse_edit(table: Mapping[str, Any], where: str = "") -> Edit:
     if name == "set_load" and math.isnan(edit.p_mw) and math.isnan(edit.q_mvar):
         raise StudyError(f"{at}'set_load' needs p_mw, q_mvar or both, as in {verb.example}.")
     if name == "tap" and math.isnan(edit.position) == math.isnan(edit.ratio_percent):
-        raise StudyError(f"{at}'tap' needs position or ratio_percent, as in {verb.example}.")
+        raise StudyError(f"{at}'tap' needs position or ratio_percent, one of them: {verb.example}.")
     if edit.element and (edit.area or edit.kind) and verb.field == "factor":
         raise StudyError(f"{at}'{name}' takes an element, or an area and a kind; not both.")
     return edit
@@ -230,7 +230,7 @@ def _value(value: Any, name: str, parameter: _Parameter, at: str) -> Any:
 def _span(parameter: _Parameter) -> str:
     unit = f" {parameter.unit}" if parameter.unit else ""
     if math.isfinite(parameter.high):
-        return f"give {parameter.low:g} to {parameter.high:g}{unit}. "
+        return f"give {parameter.low:g} to {parameter.high:g}{unit}".rstrip(".") + ". "
     if math.isfinite(parameter.low):
         return f"give {parameter.low:g}{unit} or more. "
     return f"give a finite number of{unit}. "

@@ -152,7 +152,7 @@ BAD = (
     ("case = 'case14'\nstress = {outage = ['line:99']}\n", "line 2: No element 'line:99'"),
     ("stress = {case = 'case41'}\n", "line 1: 'case41' is neither a file nor a name"),
     ("case = 'case39'\nbase = [{voltage = 'gen:3', vm_pu = 110}]\n",
-     "line 2: 'vm_pu' is 110; give 0.5 to 1.5 p.u."),
+     "line 2: 'vm_pu' is 110; give 0.5 to 1.5 p.u. It is"),
     ("case = 'case39'\nbase = [{voltage = 'load:3', vm_pu = 1}]\n",
      "line 2: load:3 holds no voltage"),
     ("case = 'case39'\nbase = [{tap = 'trafo:1', position = 2}]\n",
