@@ -8,7 +8,7 @@ import typer
 
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
-SUITES = ("powerflow", "remedial", "env_parity", "env_speed")
+SUITES = ("powerflow", "opf", "remedial", "env_parity", "env_speed")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure")
@@ -16,12 +16,22 @@ REMEDIAL_TASKS = ("search", "screen", "verify", "secure")
 
 def bench(
     suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help=f"What to run: {', '.join(SUITES)}.")
+        str, typer.Argument(metavar="BENCH", help=f"What to run: {', '.join(SUITES)}.")
     ],
     *,
+    cases: Annotated[
+        str,
+        typer.Option(
+            "--suite",
+            metavar="SUITE",
+            help="Of opf: small, pglib (111 cases), typ, api, sad, pypower, large.",
+        ),
+    ] = "small",
     case: Annotated[
         list[str] | None,
-        typer.Option("--case", metavar="NAME", help="Some grids only. Repeatable."),
+        typer.Option(
+            "--case", metavar="NAME", help="Some grids only; of opf also files. Repeatable."
+        ),
     ] = None,
     task: Annotated[
         list[str] | None,
@@ -35,6 +45,16 @@ def bench(
         list[str] | None,
         typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
     ] = None,
+    contenders: Annotated[
+        str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
+    ] = "",
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", metavar="N", help="Of opf: timed turns of each.")
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option("--time-limit", metavar="SECONDS", help="Of opf: of one solve."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
     ] = False,
@@ -43,7 +63,8 @@ def bench(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Folder for SUITE.json and SUITE.md. A whole suite goes to benchmarks/results.",
+            help="Folder for the results as .json and .md. A whole suite goes to "
+            "benchmarks/results.",
         ),
     ] = None,
     resume: Annotated[
@@ -63,25 +84,34 @@ def bench(
 
     if suite not in SUITES:
         raise CaseError(f"No suite '{suite}'. There is: {', '.join(SUITES)}.")
+    chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
+    name = f"opf_{cases}" if suite == "opf" else suite
     if render:
-        _render(suite)
+        _render(name)
         return
     if out is not None and out.exists() and not out.is_dir():
         raise CaseError(f"--out {out}: this is a file. Name a folder.")
-    some = bool(case or task or contender or quick)
+    some = bool(case or task or chosen or quick or repeats or time_limit)
     if out is None and not some:
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
     tasks = task or []
     if suite == "powerflow":
-        made = _run(suite, case or [], tasks, contender or [], quick, out, resume)
+        made = _run(suite, case or [], tasks, chosen, quick, out, resume)
+    elif suite == "opf":
+        from gridrl.cli.bench_opf import run_opf
+
+        made = run_opf(
+            cases, cases=case or [], contenders=chosen, repeats=1 if quick else repeats,
+            time_limit_s=time_limit, out=out, resume=resume,
+        )  # fmt: skip
     elif suite == "remedial":
         made = _run_remedial(case or [], tasks, quick, out)
     else:
         made = _play(suite, case or [], quick, out)
     if out is not None:
-        console(stderr=True).print(f"Results: {out / suite}.json")
+        console(stderr=True).print(f"Results: {out / name}.json")
     if as_json:
         print_json(made)
     else:
@@ -183,6 +213,10 @@ def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
 
 def _pages(suite: str) -> tuple[Any, Any]:
     """What makes the summary and the tables of a suite."""
+    if suite.startswith("opf_"):
+        from gridrl.bench import opf_render
+
+        return opf_render.summary, opf_render.tables
     if suite == "remedial":
         from gridrl.bench import remedial_render
 
@@ -212,6 +246,11 @@ def _render(suite: str) -> None:
 
 
 def _show(made: dict[str, Any]) -> None:
+    if made["suite"].startswith("opf_"):
+        from gridrl.cli.bench_opf import show
+
+        show(made)
+        return
     if made["suite"] == "remedial":
         console().print(_pages("remedial")[1](made), markup=False)
         return
