@@ -82,7 +82,8 @@ def show(made: dict[str, Any]) -> None:
     """Every row and the aggregates on the terminal."""
     from gridrl.bench.opf_render import COLUMNS, cell, failures, solved, summary
 
-    shown = {k: v for k, v in COLUMNS.items() if k not in ("worst", "build_s", "rss_mib", "start")}
+    left_out = "worst build_s solve_s cpu_again_s rss_mib start lines_opened".split()
+    shown = {k: v for k, v in COLUMNS.items() if k not in left_out}
     table = new_table(f"gridrl bench opf, suite {made['suite']}", *shown.values())
     for row in made["rows"]:
         cells = [cell(row.get(key), key) for key in shown]

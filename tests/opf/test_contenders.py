@@ -169,6 +169,11 @@ def test_no_multipliers_give_more_than_the_optimum(seed):
         x = rng.standard_normal(model.slope.size)
         assert certified_bound(model, x, z) < optimum
         assert not proves_infeasible(model, z)
+    # multipliers that would make anything of the right-hand sides, if their residual were free
+    z = np.where(np.arange(model.right.size) < model.n_equal, -1e4 * np.sign(model.right), 0.0)
+    assert -model.right @ z > optimum
+    assert certified_bound(model, np.zeros(model.slope.size), z) < optimum
+    assert not proves_infeasible(model, z)
 
 
 def test_the_optimum_is_a_point_of_the_relaxation():
