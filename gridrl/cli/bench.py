@@ -240,7 +240,12 @@ def _render(suite: str) -> None:
         )
     made = json.loads(path.read_text(encoding="utf-8"))
     summary, tables = _pages(suite)
-    for page, text in (("README.md", summary(made)), ("docs/benchmarks.md", tables(made))):
+    pages = {"README.md": summary(made), "docs/benchmarks.md": tables(made)}
+    if suite.startswith("opf_"):
+        from gridrl.cli.bench_opf import pages_of
+
+        pages = pages_of(made, path.parent)
+    for page, text in pages.items():
         changed = insert(root / page, suite, text)
         console().print(f"{page}: {'renewed' if changed else 'up to date'}")
 

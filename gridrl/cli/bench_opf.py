@@ -78,6 +78,20 @@ def write(folder: Path, full: str, made: dict[str, Any]) -> None:
         draw(made["rows"], folder / f"{full}.svg")
 
 
+def pages_of(made: dict[str, Any], folder: Path) -> dict[str, str]:
+    """What goes into which page; renews the files beside the results too."""
+    from gridrl.bench.opf_render import aggregates, summary, tables
+
+    made["aggregates"] = aggregates(made["rows"], made["time_limit_s"])
+    write(folder, made["suite"], made)
+    picture = f"{made['suite']}.svg"
+    text = tables(made).replace(f"({picture})", f"(../benchmarks/results/{picture})")
+    pages = {"docs/benchmarks.md": text}
+    if made["suite"] == "opf_pglib":
+        pages["README.md"] = summary(made)
+    return pages
+
+
 def show(made: dict[str, Any]) -> None:
     """Every row and the aggregates on the terminal."""
     from gridrl.bench.opf_render import COLUMNS, cell, failures, solved, summary
