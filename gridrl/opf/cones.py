@@ -73,7 +73,7 @@ def cone_model(problem: OpfProblem) -> Cones:
     Raises
     ------
     GridError
-        Loads of constant current, or a cost of third degree or higher: neither is conic.
+        Loads of constant current, or a cost that is not convex and quadratic: neither is conic.
     """
     _refuse(problem)
     n, ns = problem.n_node, problem.sources.n
@@ -90,7 +90,8 @@ def cone_model(problem: OpfProblem) -> Cones:
     flow = _flows(problem, pair, sense, n_pair)
     _balances(problem, rows, flow, n + 2 * n_pair)
     n_equal = rows.n
-    _bounds(rows, lower, upper, np.concatenate([np.arange(n), np.arange(n + 2 * n_pair, width)]))
+    _bounds(rows, problem.v_min**2, problem.v_max**2, 0)
+    _bounds(rows, problem.sources.lower, problem.sources.upper, n + 2 * n_pair)
     _currents(problem, rows, pair, sense, n_pair)
     _angles(problem, rows, pair, sense, n_pair)
     n_less = rows.n - n_equal
@@ -126,12 +127,13 @@ def _refuse(problem: OpfProblem) -> None:
             f"The cone relaxation knows no loads of constant current, and {drawing.size} buses "
             f"have some: {buses}. Make them constant power, or do without a lower bound."
         )
-    steep = problem.sources.coefficient[:, 3:].any(axis=1)
+    terms = problem.sources.coefficient
+    steep = terms[:, 3:].any(axis=1) | (terms[:, 2:3] < 0).any(axis=1)
     if steep.any():
         unit = grid.unit_label[problem.sources.unit[np.flatnonzero(steep)[0]]]
         raise GridError(
-            f"The cone relaxation takes linear and quadratic costs, and that of {unit} has higher "
-            "terms. Do without a lower bound."
+            f"The cone relaxation takes linear and convex quadratic costs, and that of {unit} is "
+            "none. Do without a lower bound."
         )
 
 
@@ -149,11 +151,34 @@ def _box(problem: OpfProblem, i: Ints, j: Ints, pair: Ints, sense: Floats) -> tu
         top = most[p]
         most_wi[p] = min(most_wi[p], np.sin(high) * (top if high > 0 else least))
         least_wi[p] = max(least_wi[p], np.sin(low) * (top if low < 0 else least))
-    sources = problem.sources
+    low, high = _source_box(problem)
     return (
-        np.concatenate([v_min**2, least_wr, least_wi, sources.lower]),
-        np.concatenate([v_max**2, most, most_wi, sources.upper]),
+        np.concatenate([v_min**2, least_wr, least_wi, low]),
+        np.concatenate([v_max**2, most, most_wi, high]),
     )
+
+
+def _source_box(problem: OpfProblem) -> tuple[Floats, Floats]:
+    """Limits of sources; of unlimited ones, what everything else at their node can take."""
+    n, sources = problem.n_node, problem.sources
+    v = problem.v_max
+    room = np.hypot(problem.p_fixed, problem.q_fixed)
+    room = room + np.hypot(problem.g_shunt, problem.b_shunt) * v**2
+    here, there = problem.from_node, problem.to_node
+    for side, (at, other) in enumerate(((here, there), (there, here))):
+        own, far = np.abs(problem.y[:, 3 * side]), np.abs(problem.y[:, 1 + side])
+        passes = own * v[at] ** 2 + far * v[at] * v[other]
+        room += np.bincount(at, np.minimum(passes, problem.s_max[:, side]), n)
+    largest = np.maximum(np.abs(sources.lower), np.abs(sources.upper))
+    unlimited = ~np.isfinite(largest)
+    low, high = sources.lower.copy(), sources.upper.copy()
+    kind = 2 * sources.node + sources.reactive
+    alone = np.bincount(kind, unlimited, 2 * n)[kind] == 1
+    others = np.bincount(kind, np.where(unlimited, 0.0, largest), 2 * n)[kind]
+    most = room[sources.node] + others
+    k = np.flatnonzero(unlimited & alone)
+    low[k], high[k] = np.maximum(low[k], -most[k]), np.minimum(high[k], most[k])
+    return low, high
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -202,10 +227,10 @@ def _balances(problem: OpfProblem, rows: _Rows, flow: _Flows, column: int) -> No
         rows.add(fixed, *entries)
 
 
-def _bounds(rows: _Rows, lower: Floats, upper: Floats, columns: Ints) -> None:
+def _bounds(rows: _Rows, lower: Floats, upper: Floats, column: int) -> None:
     for limit, sign in ((upper, 1.0), (lower, -1.0)):
-        k = columns[np.isfinite(limit[columns])]
-        rows.add(sign * limit[k], (np.arange(k.size), k, np.full(k.size, sign)))
+        k = np.flatnonzero(np.isfinite(limit))
+        rows.add(sign * limit[k], (np.arange(k.size), column + k, np.full(k.size, sign)))
 
 
 def _currents(problem: OpfProblem, rows: _Rows, pair: Ints, sense: Floats, n_pair: int) -> None:

@@ -34,7 +34,7 @@ def solve(problem: OpfProblem, *, time_limit_s: float = np.inf) -> OpfSolution:
     MissingExtra
         ``highspy`` is not installed.
     GridError
-        A cost is a polynomial of third degree or higher.
+        A cost is a polynomial of third degree or higher, or concave.
     """
     began = time.perf_counter()
     highs = solver_of("highs_dc", time_limit_s)

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 
 from gridrl.case import Case
+from gridrl.errors import GridError
 from gridrl.grid import Floats, Ints
 from gridrl.opf.linear import (
     Linear,
@@ -74,7 +75,7 @@ def solve(
     MissingExtra
         ``highspy`` is not installed.
     GridError
-        A cost is a polynomial of third degree or higher.
+        A cost is a polynomial of third degree or higher, or concave, or quadratic without limits.
     """
     began = time.perf_counter()
     highs = solver_of("highs_switching", time_limit_s)
@@ -154,8 +155,15 @@ def _pass(highs: Any, problem: OpfProblem, model: Linear, max_open: int | None) 
 
 def _pieces(problem: OpfProblem, model: Linear) -> _Pieces:
     source = np.flatnonzero(model.curve)
+    width = (problem.sources.upper - problem.sources.lower)[model.source[source]]
+    if not np.isfinite(width).all():
+        unit = problem.sources.unit[model.source[source[~np.isfinite(width)][0]]]
+        raise GridError(
+            f"{problem.case.grid.unit_label[unit]} has a quadratic cost and no limits, and cannot "
+            "be cut into pieces. Give it p_min and p_max."
+        )
     low = problem.sources.lower[model.source[source]]
-    span = (problem.sources.upper[model.source[source]] - low) / PIECES
+    span = width / PIECES
     middle = low[:, None] + span[:, None] * (np.arange(PIECES) + 0.5)
     linear = model.cost[problem.n_node + source]
     return _Pieces(

@@ -44,17 +44,17 @@ def linear_model(problem: OpfProblem) -> Linear:
     Raises
     ------
     GridError
-        A cost is a polynomial of third degree or higher.
+        A cost is a polynomial of third degree or higher, or concave.
     """
     n, m, sources = problem.n_node, problem.n_line, problem.sources
     source = np.flatnonzero(~sources.reactive)
     terms = np.zeros((source.size, max(QUADRATIC, sources.coefficient.shape[1])))
     terms[:, : sources.coefficient.shape[1]] = sources.coefficient[source]
-    if terms[:, QUADRATIC:].any():
-        unit = sources.unit[source[terms[:, QUADRATIC:].any(axis=1)][0]]
-        label = problem.case.grid.unit_label[unit]
+    steep = terms[:, QUADRATIC:].any(axis=1) | (terms[:, 2] < 0)
+    if steep.any():
+        label = problem.case.grid.unit_label[sources.unit[source[steep][0]]]
         raise GridError(
-            f"HiGHS takes linear and quadratic costs, and that of {label} has higher terms. "
+            f"HiGHS takes linear and convex quadratic costs, and that of {label} is none. "
             "Use the solver 'interior_point'."
         )
     y_ff, y_ft, y_tf, y_tt = problem.y.T

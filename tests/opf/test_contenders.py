@@ -288,3 +288,30 @@ def test_a_shift_of_half_a_turn_is_kept():
     same = tables(build_problem(case), "PYPOWER")
     np.testing.assert_allclose(np.abs(made.branch[:, 9]), 180.0)
     np.testing.assert_allclose(made.branch[:, 2:5], same.branch[:, 2:5], atol=1e-12)
+
+
+def test_the_bound_holds_where_a_unit_has_no_limits():
+    case = case_of("24_ieee_rts")
+    grid = case.grid
+    free = np.flatnonzero(grid.is_reference)
+    unlimited = {
+        name: np.where(np.isin(np.arange(grid.n_unit), free), sign * np.inf, getattr(grid, name))
+        for name, sign in (("p_min", -1), ("p_max", 1), ("q_min", -1), ("q_max", 1))
+    }
+    loose = replace(case, grid=replace(grid, **unlimited))
+    bound = solve(loose, "soc").lower_bound
+    optimum = judged(loose, solve(loose)).cost
+    assert bound < optimum * (1 + 1e-7)
+    assert bound == pytest.approx(optimum, rel=2e-3)
+
+
+@pytest.mark.parametrize("solver", ("soc", "highs_dc", "highs_switching"))
+def test_costs_that_are_not_convex_are_refused(solver):
+    case = case_of("30_as")
+    costs = case.grid.costs
+    for term, value in ((2, -1.0), (3, 1.0)):
+        terms = np.pad(costs.coefficient, ((0, 0), (0, 4 - costs.coefficient.shape[1])))
+        terms[2, term] = value
+        bad = replace(case, grid=replace(case.grid, costs=replace(costs, coefficient=terms)))
+        with pytest.raises(GridError, match=case.grid.unit_label[costs.unit[2]]):
+            solve(bad, solver)
