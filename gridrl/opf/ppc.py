@@ -1,7 +1,9 @@
 """A problem as PYPOWER's tables, for the programs that take those; and the way back.
 
 PYPOWER knows symmetric π branches without conductance, one rating for both ends, and loads of
-constant power. What does not fit is refused, not bent. A unit door: its tables hold MW and degrees.
+constant power. What does not fit is refused, with one exception: no-load losses of transformers
+become shunts at both ends. Then the ratings do not see them, which the judge would show. A unit
+door: its tables hold MW and degrees.
 """
 
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from gridrl.opf.solution import OpfSolution, OpfStatus
 
 # Relative to the series admittance: files print five digits, and doors compute with all of them.
 EXACT = 1e-9
+LEAK = 1e-4  # conductance up to this, relative to the same, is a no-load loss
 NO_LIMIT = 1e10  # PYPOWER takes this and more for no limit
 FLAT_ANGLE = 1e-9  # degrees: it takes an angle limit of zero for none
 
@@ -52,9 +55,12 @@ def tables(problem: OpfProblem, program: str) -> Tables:
         )
     chosen = problem.sources.chosen_p | problem.sources.chosen_q
     unit = np.flatnonzero(chosen & (problem.unit_node >= 0))
-    branch, by_current = _branches(problem, program)
+    branch, leak, by_current = _branches(problem, program)
+    bus = _buses(problem, unit)
+    for at, share in ((problem.from_node, leak / branch[:, 8] ** 2), (problem.to_node, leak)):
+        np.add.at(bus[:, 4], at, share * base)
     return Tables(
-        bus=_buses(problem, unit), branch=branch, gen=_generators(problem, unit),
+        bus=bus, branch=branch, gen=_generators(problem, unit),
         gencost=_costs(problem, unit), s_base_mva=base, unit=unit, by_current=by_current,
     )  # fmt: skip
 
@@ -81,8 +87,12 @@ def _buses(problem: OpfProblem, unit: Ints) -> Floats:
     return bus
 
 
-def _branches(problem: OpfProblem, program: str) -> tuple[Floats, bool]:
-    """Columns: from, to, r, x, b, rates A B C, ratio, shift, status, angles; by current or not."""
+def _branches(problem: OpfProblem, program: str) -> tuple[Floats, Floats, bool]:
+    """Columns: from, to, r, x, b, rates A B C, ratio, shift, status, angles.
+
+    With the conductance that does not fit in, p.u. at the to end, and whether ratings are of
+    current.
+    """
     grid, line, m = problem.case.grid, problem.branch, problem.n_line
     y_ff, y_ft, y_tf, y_tt = problem.y.T
     with np.errstate(all="ignore"):
@@ -95,7 +105,8 @@ def _branches(problem: OpfProblem, program: str) -> tuple[Floats, bool]:
     series = np.where(turned, -series, series)
     charging = y_tt - series
     tolerance = EXACT * np.abs(series)
-    fits = (np.abs(y_ff * ratio**2 - y_tt) <= tolerance) & (np.abs(charging.real) <= tolerance)
+    fits = np.abs(y_ff * ratio**2 - y_tt) <= tolerance
+    fits &= np.abs(charging.real) <= LEAK * np.abs(series)
     fits &= np.abs(y_ft * ratio + series * np.exp(1j * shift)) <= tolerance
     if not fits.all():
         wrong = np.zeros(grid.n_branch, dtype=bool)
@@ -120,7 +131,7 @@ def _branches(problem: OpfProblem, program: str) -> tuple[Floats, bool]:
         degrees = np.degrees(limit)
         degrees = np.where(degrees == 0, sign * FLAT_ANGLE, degrees)
         branch[:, column] = np.where(np.isfinite(limit), degrees, sign * 360.0)
-    return branch, by_current
+    return branch, charging.real, by_current
 
 
 def _ratings(problem: OpfProblem, program: str) -> tuple[Floats, bool]:

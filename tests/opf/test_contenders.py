@@ -104,6 +104,13 @@ def test_all_exact_solvers_agree_on_shifters_taps_and_unequal_ends():
         assert cost[name] == pytest.approx(cost["ipopt"], rel=1e-6)
 
 
+def test_no_load_losses_of_transformers_are_not_lost():
+    case = gridrl.load("case118")  # four of pandapower's transformers have some
+    ours, theirs = judged(case, solve(case)), judged(case, solve(case, "pypower"))
+    assert theirs["p_balance"].amount_pu < 1e-6
+    assert theirs.cost == pytest.approx(ours.cost, rel=1e-6)
+
+
 def test_current_ratings_go_to_pypower_as_such():
     case = gridrl.load("case14")
     tight = case.grid.i_max_from.copy()
