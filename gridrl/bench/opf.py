@@ -73,16 +73,20 @@ def race(
 ) -> list[Row]:
     """One case: all contenders judged once, then timed in turns."""
     turns: dict[str, list[Row]] = {worker.contender: [] for worker in workers}
-    for turn in range(plan.repeats + 1):  # the first is judged, and warms up
+    for turn in range(plan.repeats + 1):  # the first is judged; it counts only where it stays alone
         for worker in workers:
             mine = turns[worker.contender]
-            spent = sum(answer.get("cpu_s") or 0.0 for answer in mine)
-            if turn and (mine[0]["status"] not in SOLVED or (
-                turn > 1 and spent * (turn + 1) / turn > plan.patience_s)):  # fmt: skip
+            if turn and not _goes_on(mine, plan.patience_s):
                 continue
             say(f"{worker.contender}, {'judged' if not turn else f'turn {turn}'}")
             mine.append(worker.ask(posed, plan.time_limit_s, judge=turn == 0))
     return [_row(posed, name, answers) for name, answers in turns.items()]
+
+
+def _goes_on(turns: list[Row], patience_s: float) -> bool:
+    """Whether a contender gets another turn: it claims an optimum, and there is time for one."""
+    spent = sum(answer.get("cpu_s") or 0.0 for answer in turns)
+    return turns[0]["status"] in SOLVED and spent * (1 + 1 / len(turns)) <= patience_s
 
 
 def _row(posed: Posed, contender: str, answers: list[Row]) -> Row:

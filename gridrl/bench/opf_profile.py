@@ -54,6 +54,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.set_xscale("log")
     axes.set(xlim=(1.0, 1.5 * most), ylim=(0.0, 1.02), ylabel="share of cases solved",
              xlabel="CPU time, times that of the fastest")  # fmt: skip
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -218,3 +218,17 @@ def test_wrong_use_is_one_sentence(cli, arguments, says):
     assert ran.code == 2
     assert says in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_ctrl_c_keeps_what_is_done(cli, tmp_path, monkeypatch, rows):
+    def stopped(plan, report, keep, done):
+        keep(rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opf, "run", stopped)
+    ran = cli("bench", "opf", "--case", "5_pjm", "--case", "14_ieee", "--out", tmp_path)
+    assert ran.code == 130
+    assert "1 of 2 cases are done and kept in" in ran.err
+    kept = json.loads((tmp_path / "opf_small.json").read_text())
+    assert kept["note"] == "cut short"
+    assert kept["rows"] == rows
