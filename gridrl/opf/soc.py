@@ -18,6 +18,8 @@ from gridrl.opf.cones import Cones, cone_model
 from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus
 
+ROUNDING = 1e-10  # of the terms of a certificate, which a proof has to exceed
+
 
 def solve(problem: OpfProblem, *, time_limit_s: float = np.inf) -> OpfSolution:
     """Solve the relaxation.
@@ -103,8 +105,8 @@ def proves_infeasible(model: Cones, z: Floats) -> bool:
     if not np.isfinite(z).all():
         return False
     z = _projected(model, z)
-    z = z / max(float(np.abs(z).max(initial=0.0)), 1e-300)
-    return -float(model.right @ z) + _least(model, model.matrix.T @ z) > 0.0
+    excess = -float(model.right @ z) + _least(model, model.matrix.T @ z)
+    return excess > ROUNDING * float(np.abs(model.right) @ np.abs(z))
 
 
 def _least(model: Cones, weight: Floats) -> float:
