@@ -105,9 +105,10 @@ def _posed(chosen: dict[str, Any], cases: Sequence[str]) -> Iterator[Posed]:
     elif "cases" in chosen:
         names = chosen["cases"]
     else:
+        sizes = range(chosen.get("least_nodes", 0), chosen["most_nodes"] + 1)
         names = [
             name for name, row in table.items()
-            if group_of(name) in chosen["groups"] and int(row["nodes"]) <= chosen["most_nodes"]
+            if group_of(name) in chosen["groups"] and int(row["nodes"]) in sizes
         ]  # fmt: skip
     for name in names:
         path = Path(name)
