@@ -72,7 +72,8 @@ def opf(
             "that are missed most:",
             OpfStatus.ITERATION_LIMIT: "no optimum within the iterations allowed. Where it ended:",
         }.get(solution.status, "no optimum found. Where it ended:")
-        worst = sorted(document["violations"], key=lambda v: -v["amount_pu"])[:3]
+        broken = [v for v in document["violations"] if v["amount_pu"] > 0]
+        worst = sorted(broken, key=lambda v: -v["amount_pu"])[:3]
         named = "; ".join(f"{v['kind']} {v['amount_pu']:.2g} p.u. at {v['element']}" for v in worst)
         err = console(stderr=True)
         err.print(f"{loaded.grid.name}: {hint} {named}.", style="bold red")
@@ -137,9 +138,10 @@ def _verdict(document: dict[str, Any], *, priced: bool) -> list[str]:
     prices = [price for price in prices if math.isfinite(price)]
     priced_at = f"prices {min(prices):.2f} to {max(prices):.2f} per MWh" if prices else "no prices"
     worst = max(document["violations"], key=lambda v: v["amount_pu"])
+    counted = f", {document['iterations']} iterations" if document["iterations"] >= 0 else ""
     first = (
         f"{document['case']}: cost {document['cost']:,.2f} per hour, {document['solver']} "
-        f"({document['model']}), {document['iterations']} iterations. Generation "
+        f"({document['model']}){counted}. Generation "
         f"{number(document['generation_mw'])} MW, losses {number(document['losses_mw'])} MW, "
         f"{priced_at}."
     )

@@ -208,7 +208,7 @@ def _rows(
     if pieces.source.size:
         k = np.arange(pieces.source.size)
         own = _entries(k, problem.n_node + pieces.source, np.ones(k.size), width)
-        columns = closed[-1] + 1 + np.arange(pieces.of.size)
+        columns = model.cost.size + m + np.arange(pieces.of.size)
         parts = _entries(pieces.of, columns, np.ones(columns.size), width, k.size)
         blocks.append((own - parts, pieces.low, pieces.low))
     if max_open is not None:

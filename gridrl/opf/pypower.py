@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 
-from gridrl.errors import MissingExtra
+from gridrl.errors import GridError, MissingExtra
 from gridrl.opf.ppc import solution, tables
 from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus
@@ -41,6 +41,11 @@ def solve(
         raise MissingExtra(
             "Solver 'pypower' needs PYPOWER: pip install 'gridrl[opf]'."
         ) from missing
+    if problem.reference.size > 1:
+        raise GridError(
+            f"PYPOWER solves one island, and this state has {problem.reference.size}. Use the solver "
+            "'interior_point'."
+        )
     began = time.perf_counter()
     made = tables(problem, "PYPOWER")
     case = {

@@ -322,3 +322,36 @@ def test_costs_that_are_not_convex_are_refused(solver):
         bad = replace(case, grid=replace(case.grid, costs=replace(costs, coefficient=terms)))
         with pytest.raises(GridError, match=case.grid.unit_label[costs.unit[2]]):
             solve(bad, solver)
+
+
+ONE_BUS = """function mpc = one
+mpc.version = '2';
+mpc.baseMVA = 100;
+mpc.bus = [1 3 50 10 0 0 1 1 0 220 1 1.1 0.9];
+mpc.gen = [1 0 0 100 -100 1 100 1 200 0];
+mpc.branch = [];
+mpc.gencost = [2 0 0 3 0.01 10 5];
+"""
+
+
+@pytest.mark.parametrize("solver", ("highs_dc", "highs_switching", "soc", "pandapower"))
+def test_a_single_bus_is_a_grid_too(solver, tmp_path):
+    file = tmp_path / "one.m"
+    file.write_text(ONE_BUS)
+    case = gridrl.load(file)
+    # 0.01 50^2 + 10 50 + 5
+    assert judged(case, solve(case, solver)).cost == pytest.approx(530.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("solver", ("pandapower", "highs_dc", "soc"))
+def test_islands_are_each_solved(solver):
+    case = gridrl.open_elements(case_of("14_ieee"), ["line:14"])  # cuts off bus 8 and its unit
+    ours, theirs = solve(case), solve(case, solver)
+    assert theirs.status is OpfStatus.OPTIMAL
+    with pytest.raises(GridError, match="PYPOWER solves one island, and this state has 2"):
+        solve(case, "pypower")
+    if solver == "soc":
+        assert theirs.lower_bound == pytest.approx(judged(case, ours).cost, rel=0.01)
+    elif solver != "highs_dc":
+        assert judged(case, theirs).cost == pytest.approx(judged(case, ours).cost, rel=1e-5)
+        assert judged(case, theirs).max_violation_pu < 1e-5
