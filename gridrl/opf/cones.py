@@ -163,11 +163,11 @@ def _source_box(problem: OpfProblem) -> tuple[Floats, Floats]:
     n, sources = problem.n_node, problem.sources
     v = problem.v_max
     room = np.hypot(problem.p_fixed, problem.q_fixed)
-    room = room + np.hypot(problem.g_shunt, problem.b_shunt) * v**2
+    room = room + _drawn(np.hypot(problem.g_shunt, problem.b_shunt), v**2)
     here, there = problem.from_node, problem.to_node
     for side, (at, other) in enumerate(((here, there), (there, here))):
         own, far = np.abs(problem.y[:, 3 * side]), np.abs(problem.y[:, 1 + side])
-        passes = own * v[at] ** 2 + far * v[at] * v[other]
+        passes = _drawn(own, v[at] ** 2) + _drawn(far, v[at] * v[other])
         room += np.bincount(at, np.minimum(passes, problem.s_max[:, side]), n)
     largest = np.maximum(np.abs(sources.lower), np.abs(sources.upper))
     unlimited = ~np.isfinite(largest)
@@ -179,6 +179,11 @@ def _source_box(problem: OpfProblem) -> tuple[Floats, Floats]:
     k = np.flatnonzero(unlimited & alone)
     low[k], high[k] = np.maximum(low[k], -most[k]), np.minimum(high[k], most[k])
     return low, high
+
+
+def _drawn(admittance: Floats, square: Floats) -> Floats:
+    """Their product; nothing without admittance, even where voltages have no limit."""
+    return admittance * np.where(admittance > 0, square, 0.0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -43,8 +43,8 @@ def solve(
         ) from missing
     if problem.reference.size > 1:
         raise GridError(
-            f"PYPOWER solves one island, and this state has {problem.reference.size}. Use the solver "
-            "'interior_point'."
+            f"PYPOWER solves one island, and this state has {problem.reference.size}. Use the "
+            "solver 'interior_point'."
         )
     began = time.perf_counter()
     made = tables(problem, "PYPOWER")

@@ -355,3 +355,11 @@ def test_islands_are_each_solved(solver):
     elif solver != "highs_dc":
         assert judged(case, theirs).cost == pytest.approx(judged(case, ours).cost, rel=1e-5)
         assert judged(case, theirs).max_violation_pu < 1e-5
+
+
+def test_without_voltage_limits_there_is_no_bound():
+    case = case_of("14_ieee")
+    grid = case.grid
+    limitless = np.full(grid.n_substation, np.inf)
+    solution = solve(replace(case, grid=replace(grid, v_max=limitless)), "soc")
+    assert not np.isfinite(solution.lower_bound) or solution.lower_bound < 2178.1
