@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gridrl.bench.opf import GAP_PCT, OTHER_MODELS, TOLERANCE_PU
+from gridrl.bench.opf import GAP_PCT, OTHER_MODELS, SOLVED, TOLERANCE_PU
 from gridrl.bench.render import markdown, provenance
 from gridrl.bench.runner import Row
 
@@ -34,7 +34,7 @@ def aggregates(rows: Sequence[Row], time_limit_s: float) -> list[Row]:
         mine = [row for row in rows if row["contender"] == name]
         good = [row for row in mine if solved(row)]
         times = [row["cpu_s"] if solved(row) else time_limit_s for row in mine]
-        both = [row for row in good if row["case"] in ours and row["success"] is not None]
+        both = [row for row in good if row["case"] in ours and is_ac(name)]
         made: Row = {
             "contender": name,
             "model": " ".join(sorted({str(row["model"]) for row in mine if row["model"]})),
@@ -70,7 +70,7 @@ def solved(row: Row) -> bool:
     """Whether a contender did its task: an AC dispatch that counts, or its own model's optimum."""
     if row["success"] is not None:
         return bool(row["success"])
-    return row["status"] in ("optimal", "islanded")
+    return row["status"] in SOLVED
 
 
 def shifted_mean(times: Any) -> float:
@@ -85,7 +85,7 @@ def failures(rows: Sequence[Row]) -> list[str]:
 
 
 def _why(row: Row) -> str:
-    if row["status"] not in ("optimal", "islanded"):
+    if row["status"] not in SOLVED:
         return f"{row['status']}. {row.get('message') or ''}".strip()
     violation, gap = row["max_violation_pu"], row["gap_best_known_pct"]
     if violation is None or violation > TOLERANCE_PU:
@@ -111,8 +111,9 @@ def summary(made: dict[str, Any]) -> str:
     return (
         f"{markdown(list(columns.values()), body)}\n\n"
         f"Solved: all limits met within {TOLERANCE_PU:g} p.u. and cost within {GAP_PCT:g} % of the "
-        "best known, both as the judge finds them; for DC and SOC, the optimum of that model. Mean "
-        "CPU s: shifted geometric mean (10 ms) of the whole call with nothing known of the grid "
+        "best known, both as the judge finds them; for DC and SOC, the optimum of that model, or "
+        "the proof that it has none where the published one has none. Mean CPU s: shifted "
+        "geometric mean (10 ms) of the whole call with nothing known of the grid "
         f"before, unsolved cases counted as {made['time_limit_s']:g} s. Times ours: their shifted "
         "mean over that of `interior_point`, on the cases that both solved; *again* with the "
         "order of elimination known from an earlier solve; median and least of single cases. "

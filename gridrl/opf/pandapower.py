@@ -13,22 +13,31 @@ from typing import Any
 import numpy as np
 
 from gridrl.grid import Floats
-from gridrl.opf.ppc import Tables, solution, tables
+from gridrl.opf.ppc import TOLERANCES, Tables, solution, tables
 from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus
 
 UNIT_RATIO = 1e-12  # a ratio this close to 1 is that of a line
 
 
-def solve(problem: OpfProblem, *, init: str = "flat") -> OpfSolution:
-    """Solve with ``runopp``; ``init`` is its own: "flat", "pf" or "results".
+def solve(problem: OpfProblem, *, init: str = "flat", tolerance: float = 1e-8) -> OpfSolution:
+    """Solve with ``runopp``.
+
+    Parameters
+    ----------
+    problem
+        What `gridrl.opf.problem.build_problem` makes of a case.
+    init
+        Its own: "flat" or "pf".
+    tolerance
+        As of `gridrl.opf.pypower.solve`: pandapower's solver is PYPOWER's.
 
     Raises
     ------
     GridError
         The grid has something that PYPOWER's tables, from which pandapower's are made, lack.
     """
-    return _solve(problem, dc=False, init=init)
+    return _solve(problem, dc=False, init=init, tolerance=tolerance)
 
 
 def solve_dc(problem: OpfProblem) -> OpfSolution:
@@ -36,7 +45,9 @@ def solve_dc(problem: OpfProblem) -> OpfSolution:
     return _solve(problem, dc=True)
 
 
-def _solve(problem: OpfProblem, *, dc: bool, init: str = "flat") -> OpfSolution:
+def _solve(
+    problem: OpfProblem, *, dc: bool, init: str = "flat", tolerance: float = 1e-8
+) -> OpfSolution:
     began = time.perf_counter()
     said = "rundcopp" if dc else "runopp: limits of current, none of angles"
     n = problem.n_node
@@ -53,7 +64,8 @@ def _solve(problem: OpfProblem, *, dc: bool, init: str = "flat") -> OpfSolution:
             if dc:
                 pandapower.rundcopp(net)
             else:
-                pandapower.runopp(net, init=init)
+                exact = dict.fromkeys(TOLERANCES, tolerance)
+                pandapower.runopp(net, init=init, **exact)
             status = OpfStatus.OPTIMAL
         except pandapower.OPFNotConverged:
             status, said = OpfStatus.FAILED, f"{said}; did not converge"

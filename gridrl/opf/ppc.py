@@ -20,6 +20,7 @@ from gridrl.opf.solution import OpfSolution, OpfStatus
 EXACT = 1e-9
 LEAK = 1e-4  # conductance up to this, relative to the same, is a no-load loss
 NO_LIMIT = 1e10  # PYPOWER takes this and more for no limit
+TOLERANCES = ("PDIPM_FEASTOL", "PDIPM_GRADTOL", "PDIPM_COMPTOL", "PDIPM_COSTTOL")  # of PIPS
 FLAT_ANGLE = 1e-9  # degrees: it takes an angle limit of zero for none
 
 

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 import numpy as np
 
 from gridrl.errors import GridError, MissingExtra
-from gridrl.opf.ppc import solution, tables
+from gridrl.opf.ppc import TOLERANCES, solution, tables
 from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus
 
@@ -52,9 +52,7 @@ def solve(
         "version": "2", "baseMVA": made.s_base_mva, "bus": made.bus, "branch": made.branch,
         "gen": made.gen, "gencost": made.gencost,
     }  # fmt: skip
-    exact = dict.fromkeys(
-        ("PDIPM_FEASTOL", "PDIPM_GRADTOL", "PDIPM_COMPTOL", "PDIPM_COSTTOL"), tolerance
-    )
+    exact = dict.fromkeys(TOLERANCES, tolerance)
     options = ppoption(
         VERBOSE=0, OUT_ALL=0, OPF_FLOW_LIM=2 if made.by_current else 0,
         PDIPM_MAX_IT=max_iterations, **exact,

@@ -101,6 +101,13 @@ def test_what_counts_as_solved(changes, success, why):
     )
 
 
+def test_a_dc_model_without_dispatch_counts_where_the_published_one_has_none():
+    plan = opf_suite.suite("small", ["57_ieee__sad"], ["highs_dc"], repeats=1)
+    (row,) = opf.run(plan)
+    assert (row["status"], row["success"]) == ("infeasible", True)
+    assert failures([row]) == []
+
+
 def test_without_a_published_value_the_best_of_the_run_counts():
     cheap, dear, wrong = compared(
         answer(), answer(objective=101.0), answer(objective=50.0, max_violation_pu=0.1),
