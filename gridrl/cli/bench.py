@@ -85,9 +85,13 @@ def bench(
     if suite not in SUITES:
         raise CaseError(f"No suite '{suite}'. There is: {', '.join(SUITES)}.")
     chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
-    name = f"opf_{cases}" if suite == "opf" else suite
+    if suite == "opf" and render:
+        from gridrl.cli.bench_opf import render_opf
+
+        render_opf(cases)
+        return
     if render:
-        _render(name)
+        _render(suite)
         return
     if out is not None and out.exists() and not out.is_dir():
         raise CaseError(f"--out {out}: this is a file. Name a folder.")
@@ -97,21 +101,22 @@ def bench(
 
         out = checkout() / "results"
     tasks = task or []
-    if suite == "powerflow":
-        made = _run(suite, case or [], tasks, chosen, quick, out, resume)
-    elif suite == "opf":
+    if suite == "opf":
         from gridrl.cli.bench_opf import run_opf
 
-        made = run_opf(
+        run_opf(
             cases, cases=case or [], contenders=chosen, repeats=1 if quick else repeats,
-            time_limit_s=time_limit, out=out, resume=resume,
+            time_limit_s=time_limit, out=out, resume=resume, as_json=as_json,
         )  # fmt: skip
+        return
+    if suite == "powerflow":
+        made = _run(suite, case or [], tasks, chosen, quick, out, resume)
     elif suite == "remedial":
         made = _run_remedial(case or [], tasks, quick, out)
     else:
         made = _play(suite, case or [], quick, out)
     if out is not None:
-        console(stderr=True).print(f"Results: {out / name}.json")
+        console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
         print_json(made)
     else:
@@ -213,10 +218,6 @@ def _write(folder: Path, suite: str, made: dict[str, Any]) -> None:
 
 def _pages(suite: str) -> tuple[Any, Any]:
     """What makes the summary and the tables of a suite."""
-    if suite.startswith("opf_"):
-        from gridrl.bench import opf_render
-
-        return opf_render.summary, opf_render.tables
     if suite == "remedial":
         from gridrl.bench import remedial_render
 
@@ -240,22 +241,12 @@ def _render(suite: str) -> None:
         )
     made = json.loads(path.read_text(encoding="utf-8"))
     summary, tables = _pages(suite)
-    pages = {"README.md": summary(made), "docs/benchmarks.md": tables(made)}
-    if suite.startswith("opf_"):
-        from gridrl.cli.bench_opf import pages_of
-
-        pages = pages_of(made, path.parent)
-    for page, text in pages.items():
+    for page, text in (("README.md", summary(made)), ("docs/benchmarks.md", tables(made))):
         changed = insert(root / page, suite, text)
         console().print(f"{page}: {'renewed' if changed else 'up to date'}")
 
 
 def _show(made: dict[str, Any]) -> None:
-    if made["suite"].startswith("opf_"):
-        from gridrl.cli.bench_opf import show
-
-        show(made)
-        return
     if made["suite"] == "remedial":
         console().print(_pages("remedial")[1](made), markup=False)
         return

@@ -1,11 +1,12 @@
 """``gridrl bench opf``: solvers of optimal power flow side by side."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from gridrl.cli.common import console, new_table
+from gridrl.cli.common import console, new_table, print_json
 from gridrl.cli.progress import share_bar
 
 _INTERRUPTED = 130
@@ -13,9 +14,9 @@ _INTERRUPTED = 130
 
 def run_opf(
     name: str, *, cases: list[str], contenders: list[str], repeats: int | None,
-    time_limit_s: float | None, out: Path | None, resume: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """Run a suite; the files in ``out`` grow with every case."""
+    time_limit_s: float | None, out: Path | None, resume: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Run a suite and show it; the files in ``out`` grow with every case."""
     from gridrl.bench import opf, opf_suite
     from gridrl.bench.document import document, rows_to_keep
     from gridrl.bench.opf_render import aggregates
@@ -55,7 +56,11 @@ def run_opf(
     result = made(rows)
     if out is not None:
         write(out, full, result)
-    return result
+        err.print(f"Results: {out / full}.json")
+    if as_json:
+        print_json(result)
+    else:
+        show(result)
 
 
 def complete(rows: list[dict[str, Any]], contenders: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -78,18 +83,27 @@ def write(folder: Path, full: str, made: dict[str, Any]) -> None:
         draw(made["rows"], folder / f"{full}.svg")
 
 
-def pages_of(made: dict[str, Any], folder: Path) -> dict[str, str]:
-    """What goes into which page; renews the files beside the results too."""
+def render_opf(name: str) -> None:
+    """Put published results into the pages that show them, and renew the files beside them."""
+    from gridrl.bench.contender import checkout
     from gridrl.bench.opf_render import aggregates, summary, tables
+    from gridrl.bench.render import insert
+    from gridrl.errors import CaseError
 
+    root, full = checkout().parent, f"opf_{name}"
+    path = root / "benchmarks" / "results" / f"{full}.json"
+    if not path.is_file():
+        raise CaseError(f"There are no results {path.name} yet: gridrl bench opf --suite {name}")
+    made = json.loads(path.read_text(encoding="utf-8"))
     made["aggregates"] = aggregates(made["rows"], made["time_limit_s"])
-    write(folder, made["suite"], made)
-    picture = f"{made['suite']}.svg"
-    text = tables(made).replace(f"({picture})", f"(../benchmarks/results/{picture})")
+    write(path.parent, full, made)
+    text = tables(made).replace(f"({full}.svg)", f"(../benchmarks/results/{full}.svg)")
     pages = {"docs/benchmarks.md": text}
-    if made["suite"] == "opf_pglib":
+    if name == "pglib":
         pages["README.md"] = summary(made)
-    return pages
+    for page, part in pages.items():
+        changed = insert(root / page, full, part)
+        console().print(f"{page}: {'renewed' if changed else 'up to date'}")
 
 
 def show(made: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gridrl.bench import document, opf, opf_process, opf_suite
 from gridrl.bench.opf_profile import draw, profile
-from gridrl.bench.opf_render import aggregates, failures, shifted_mean, tables
+from gridrl.bench.opf_render import aggregates, failures, shifted_mean, summary, tables
 from tests.cases import pglib_files
 
 FEATURES = Path(__file__).parent.parent / "cases" / "features.m"
@@ -239,3 +239,14 @@ def test_ctrl_c_keeps_what_is_done(cli, tmp_path, monkeypatch, rows):
     kept = json.loads((tmp_path / "opf_small.json").read_text())
     assert kept["note"] == "cut short"
     assert kept["rows"] == rows
+
+
+def test_the_pages_show_the_published_results():
+    root = Path(opf_suite.checkout()).parent
+    made = json.loads((root / "benchmarks" / "results" / "opf_pglib.json").read_text())
+    assert len({row["case"] for row in made["rows"]}) == 111
+    again = aggregates(made["rows"], made["time_limit_s"])
+    assert json.loads(json.dumps(again)) == made["aggregates"]
+    assert summary(made).strip() in (root / "README.md").read_text()
+    page = (root / "docs" / "benchmarks.md").read_text()
+    assert all(line in page for line in failures(made["rows"]))
