@@ -136,8 +136,8 @@ def tables(made: dict[str, Any]) -> str:
                 provenance(made),
                 summary(made).strip(),
                 f"![performance profile]({made['suite']}.svg)",
-                f"### Not solved\n\n{listed}",
-                f"### Every row\n\n{markdown(list(used.values()), body)}",
+                f"#### Not solved\n\n{listed}",
+                f"#### Every row\n\n{markdown(list(used.values()), body)}",
             ]
         )
         + "\n"

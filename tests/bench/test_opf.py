@@ -169,7 +169,7 @@ def test_own_files_take_part(tmp_path):
     assert (tmp_path / "profile.png").read_bytes().startswith(b"\x89PNG")
     made = document.document("opf_small", rows, seed=0)
     made |= {"aggregates": aggregates(rows, 1.0), "time_limit_s": 1.0}
-    assert "### Not solved\n\nNone." in tables(made)
+    assert "#### Not solved\n\nNone." in tables(made)
 
 
 def test_a_process_that_ends_or_hangs_costs_one_row(monkeypatch):
