@@ -143,7 +143,8 @@ def _with_gaps(posed: Posed, row: Row, known: _Known) -> Row:
             gap = 100.0 * (objective / known.best - 1.0)
             to_bound = math.nan if row["lines_opened"] else 100.0 * (1.0 - known.bound / objective)
         elif model == "DC":
-            gap = 100.0 * (objective / posed.dc_objective - 1.0)
+            some = math.isfinite(posed.dc_objective)  # the published model has no dispatch
+            gap = 100.0 * (objective / posed.dc_objective - 1.0) if some else math.nan
         else:
             to_bound = 100.0 * (1.0 - row["lower_bound"] / known.best)
     other_model = model in ("DC", "SOC") or row["contender"] in OTHER_MODELS

@@ -30,7 +30,8 @@ def solve(problem: OpfProblem, *, init: str = "flat", tolerance: float = 1e-8) -
     init
         Its own: "flat" or "pf".
     tolerance
-        As of `gridrl.opf.pypower.solve`: pandapower's solver is PYPOWER's.
+        As of `gridrl.opf.pypower.solve`, whose solver it is; by its own default, balances would
+        be off by more than 1e-6 p.u. here and there.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from gridrl.opf.solution import OpfSolution, OpfStatus
 
 
 def solve(
-    problem: OpfProblem, *, tolerance: float = 1e-8, max_iterations: int = 150
+    problem: OpfProblem, *, tolerance: float = 1e-6, max_iterations: int = 150
 ) -> OpfSolution:
     """Solve with PYPOWER.
 
@@ -23,8 +23,9 @@ def solve(
     problem
         What `gridrl.opf.problem.build_problem` makes of a case.
     tolerance
-        PIPS's four tolerances: feasibility, gradient, complementarity, change of the cost; its
-        own defaults are 5e-6 and 1e-6.
+        PIPS's four tolerances: feasibility (5e-6 by its own default), gradient, complementarity,
+        change of the cost. With less than 1e-6 it ends on some grids at the optimum, and does not
+        notice.
     max_iterations
         PIPS stops after so many.
 
