@@ -107,6 +107,9 @@ def summary(made: dict[str, Any]) -> str:
         cells[2] = f"{row['solved']} of {row['cases']}"
         if row["by_fallback"]:
             cells[2] += f" ({row['by_fallback']} by fallback)"
+        again = row.get("compared_again", 0)
+        if 0 < again < row["compared"]:  # slow cases are solved once
+            cells[5] += f" ({again} cases)"
         body.append(cells)
     return (
         f"{markdown(list(columns.values()), body)}\n\n"
