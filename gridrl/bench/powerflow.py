@@ -116,6 +116,11 @@ def run(
     return rows
 
 
+def one_thread() -> dict[str, str]:
+    """The environment of a process whose libraries take one thread each."""
+    return {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
+
+
 def _with(job: Job, **changes: Any) -> Job:
     return Job(**{**asdict(job), **changes})
 
@@ -153,14 +158,13 @@ def _crashed(job: Job, task: str, contender: str, algorithm: str, note: str) -> 
 
 def _child(job: Job, report: Report) -> tuple[list[Row], tuple[str, str, str], int, str]:
     """Rows, what began last (task, contender, algorithm), exit code and last words of a child."""
-    environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
     rows: list[Row] = []
     last = ("", "", "")
     finished = False
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
         with subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-W", "ignore", "-m", "gridrl.bench.child", json.dumps(asdict(job))],
-            stdout=subprocess.PIPE, stderr=words, env=environment, text=True, encoding="utf-8",
+            stdout=subprocess.PIPE, stderr=words, env=one_thread(), text=True, encoding="utf-8",
         ) as child:  # fmt: skip
             assert child.stdout is not None
             for line in child.stdout:

@@ -8,7 +8,7 @@ import typer
 
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
-SUITES = ("powerflow", "remedial", "env_parity", "env_speed")
+SUITES = ("powerflow", "opf", "remedial", "env_parity", "env_speed")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
@@ -16,12 +16,22 @@ REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
 
 def bench(
     suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help=f"What to run: {', '.join(SUITES)}.")
+        str, typer.Argument(metavar="BENCH", help=f"What to run: {', '.join(SUITES)}.")
     ],
     *,
+    cases: Annotated[
+        str,
+        typer.Option(
+            "--suite",
+            metavar="SUITE",
+            help="Of opf: small, pglib (111 cases), typ, api, sad, pypower, large.",
+        ),
+    ] = "small",
     case: Annotated[
         list[str] | None,
-        typer.Option("--case", metavar="NAME", help="Some grids only. Repeatable."),
+        typer.Option(
+            "--case", metavar="NAME", help="Some grids only; of opf also files. Repeatable."
+        ),
     ] = None,
     task: Annotated[
         list[str] | None,
@@ -35,6 +45,16 @@ def bench(
         list[str] | None,
         typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
     ] = None,
+    contenders: Annotated[
+        str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
+    ] = "",
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", metavar="N", help="Of opf: timed turns of each.")
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option("--time-limit", metavar="SECONDS", help="Of opf: of one solve."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
     ] = False,
@@ -43,7 +63,8 @@ def bench(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Folder for SUITE.json and SUITE.md. A whole suite goes to benchmarks/results.",
+            help="Folder for the results as .json and .md. A whole suite goes to "
+            "benchmarks/results.",
         ),
     ] = None,
     resume: Annotated[
@@ -63,19 +84,33 @@ def bench(
 
     if suite not in SUITES:
         raise CaseError(f"No suite '{suite}'. There is: {', '.join(SUITES)}.")
+    chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
+    if suite == "opf" and render:
+        from gridrl.cli.bench_opf import render_opf
+
+        render_opf(cases)
+        return
     if render:
         _render(suite)
         return
     if out is not None and out.exists() and not out.is_dir():
         raise CaseError(f"--out {out}: this is a file. Name a folder.")
-    some = bool(case or task or contender or quick)
+    some = bool(case or task or chosen or quick or repeats or time_limit)
     if out is None and not some:
         from gridrl.bench.contender import checkout
 
         out = checkout() / "results"
     tasks = task or []
+    if suite == "opf":
+        from gridrl.cli.bench_opf import run_opf
+
+        run_opf(
+            cases, cases=case or [], contenders=chosen, repeats=1 if quick else repeats,
+            time_limit_s=time_limit, out=out, resume=resume, as_json=as_json,
+        )  # fmt: skip
+        return
     if suite == "powerflow":
-        made = _run(suite, case or [], tasks, contender or [], quick, out, resume)
+        made = _run(suite, case or [], tasks, chosen, quick, out, resume)
     elif suite == "remedial":
         made = _run_remedial(case or [], tasks, quick, out)
     else:

@@ -28,11 +28,22 @@ def opf(
     opened: OpenOption = None,
     scale_load: ScaleOption = 1.0,
     solver: Annotated[
-        str, typer.Option("--solver", help="interior_point (ours) or ipopt (extra 'ipopt').")
+        str,
+        typer.Option(
+            "--solver",
+            help="interior_point (ours), ipopt, pypower, pandapower, pandapower_dc, highs_dc, "
+            "highs_switching, soc (a lower bound).",
+        ),
     ] = "interior_point",
     start: Annotated[
         Literal["auto", "flat", "dc", "flow"], typer.Option("--start", help="Where to begin.")
     ] = "auto",
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback", help="Where ours finds no optimum, go on with Ipopt."
+        ),
+    ] = True,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Dispatch as .csv, .parquet or .json."),
@@ -49,19 +60,24 @@ def opf(
         if out.suffix.lower() == ".parquet":
             require_pyarrow()
     loaded = read_case(case, opened, scale_load)
-    solution = solve(loaded, solver=solver, start=start)
+    settings = {} if start == "auto" else {"start": start}
+    solution = solve(loaded, solver, fallback=fallback, **settings)
     document = describe(solution)
     if as_json:
         print_json(document)
     if not solution.ok:
         hint = {
-            OpfStatus.INFEASIBLE: "no dispatch meets all limits, as far as could be found. The "
-            "limits that are missed most:",
+            OpfStatus.INFEASIBLE: f"no dispatch meets all limits, "
+            f"{'which is proved' if solution.proved else 'as far as could be found'}. The limits "
+            "that are missed most:",
             OpfStatus.ITERATION_LIMIT: "no optimum within the iterations allowed. Where it ended:",
         }.get(solution.status, "no optimum found. Where it ended:")
-        worst = sorted(document["violations"], key=lambda v: -v["amount_pu"])[:3]
+        broken = [v for v in document["violations"] if v["amount_pu"] > 0]
+        worst = sorted(broken, key=lambda v: -v["amount_pu"])[:3]
         named = "; ".join(f"{v['kind']} {v['amount_pu']:.2g} p.u. at {v['element']}" for v in worst)
-        console(stderr=True).print(f"{loaded.grid.name}: {hint} {named}.", style="bold red")
+        err = console(stderr=True)
+        err.print(f"{loaded.grid.name}: {hint} {named}.", style="bold red")
+        err.print(f"{solution.message}.", style="dim")
         raise typer.Exit(1)
     if out is not None:
         write_rows(out, document["units"], document)
@@ -119,19 +135,30 @@ def _range(low: float, high: float) -> str:
 
 def _verdict(document: dict[str, Any], *, priced: bool) -> list[str]:
     prices = [row["price_per_mwh"] for row in document["buses"]]
-    prices = [price for price in prices if math.isfinite(price)] or [math.nan]
+    prices = [price for price in prices if math.isfinite(price)]
+    priced_at = f"prices {min(prices):.2f} to {max(prices):.2f} per MWh" if prices else "no prices"
     worst = max(document["violations"], key=lambda v: v["amount_pu"])
+    counted = f", {document['iterations']} iterations" if document["iterations"] >= 0 else ""
     first = (
         f"{document['case']}: cost {document['cost']:,.2f} per hour, {document['solver']} "
-        f"({document['model']}), {document['iterations']} iterations. Generation "
+        f"({document['model']}){counted}. Generation "
         f"{number(document['generation_mw'])} MW, losses {number(document['losses_mw'])} MW, "
-        f"prices {min(prices):.2f} to {max(prices):.2f} per MWh."
+        f"{priced_at}."
     )
     where = f", {worst['element']}" if worst["element"] else ""
     judged = f"{document['max_violation_pu']:.1e} p.u. ({worst['kind']}{where})"
     lines = [first, f"Judge: largest violation {judged}."]
     if not priced:
         lines.append("No unit has a cost, so every dispatch within the limits is as good.")
+    if document["fallback"]:
+        lines.append(f"{document['message']}.")
+    if document["model"] == "DC":
+        lines.append("The DC model knows no losses, voltages and reactive power: AC needs more.")
+    if math.isfinite(document["lower_bound"]):
+        lines.append(
+            f"Lower bound: no AC dispatch within the limits costs less than "
+            f"{document['lower_bound']:,.2f} per hour. This one is that of the relaxation."
+        )
     if document["status"] == "islanded":
         lines.append("Part of the demand has no supply; the rest is optimal.")
     return lines

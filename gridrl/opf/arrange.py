@@ -191,3 +191,8 @@ def solution(
         solve_s=solve_s,
         message=message,
     )
+
+
+def forget_orders() -> None:
+    """Forget the orders of elimination that are kept, so that the next solve works its own out."""
+    _order.cache_clear()

@@ -19,8 +19,14 @@ from gridrl.opf.solution import OpfSolution, OpfStatus
 from gridrl.opf.start import choose_start
 
 # Ipopt's return codes (IpReturnCodes_inc.h)
-_STATUS = {0: OpfStatus.OPTIMAL, 1: OpfStatus.OPTIMAL, 2: OpfStatus.INFEASIBLE,
-           -1: OpfStatus.ITERATION_LIMIT, -4: OpfStatus.TIME_LIMIT}  # fmt: skip
+_STATUS = {
+    0: OpfStatus.OPTIMAL,
+    1: OpfStatus.OPTIMAL,
+    2: OpfStatus.INFEASIBLE,
+    -1: OpfStatus.ITERATION_LIMIT,
+    -4: OpfStatus.TIME_LIMIT,
+    -5: OpfStatus.TIME_LIMIT,
+}
 
 
 def solve(
@@ -29,6 +35,7 @@ def solve(
     start: str = "flat",
     warm: OpfSolution | None = None,
     tolerance: float = 1e-8,
+    time_limit_s: float = np.inf,
     options: dict[str, Any] | None = None,
 ) -> OpfSolution:
     """Solve with Ipopt.
@@ -41,6 +48,8 @@ def solve(
         As for `gridrl.opf.interior_point.solve`.
     tolerance
         Ipopt's ``tol``.
+    time_limit_s
+        Of wall time.
     options
         Any options of Ipopt.
 
@@ -67,6 +76,8 @@ def solve(
     # to 1e-4 p.u.
     settings: dict[str, Any] = {"print_level": 0, "sb": "yes", "tol": tolerance}
     settings |= {"bound_relax_factor": 0.0}
+    if np.isfinite(time_limit_s):
+        settings["max_wall_time"] = float(time_limit_s)
     nlp = ipyopt.Problem(
         *model.bounds(), model.jacobian_places(), model.hessian_places(),
         model.cost, model.gradient, model.constraints, model.jacobian, model.hessian,

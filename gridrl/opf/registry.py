@@ -1,20 +1,30 @@
 """All solvers behind one call; a solver is one file and one line here."""
 
+from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from gridrl.case import Case
 from gridrl.errors import GridError
-from gridrl.opf.problem import build_problem
+from gridrl.opf.fallback import rescue
+from gridrl.opf.problem import OpfProblem, build_problem
 from gridrl.opf.solution import OpfSolution
 
+OURS = "interior_point"
 SOLVERS = {
-    "interior_point": "gridrl.opf.interior_point",  # ours
-    "ipopt": "gridrl.opf.ipopt",
+    OURS: "gridrl.opf.interior_point:solve",
+    "ipopt": "gridrl.opf.ipopt:solve",
+    "pypower": "gridrl.opf.pypower:solve",
+    "pandapower": "gridrl.opf.pandapower:solve",
+    "pandapower_dc": "gridrl.opf.pandapower:solve_dc",
+    "highs_dc": "gridrl.opf.highs_dc:solve",
+    "highs_switching": "gridrl.opf.highs_switching:solve",
+    "soc": "gridrl.opf.soc:solve",
 }
 
 
-def solve(case: Case, solver: str = "interior_point", **settings: Any) -> OpfSolution:
+def solve(case: Case, solver: str = OURS, *, fallback: bool = True, **settings: Any) -> OpfSolution:
     """Optimal power flow of the case's own switching state.
 
     Parameters
@@ -23,6 +33,10 @@ def solve(case: Case, solver: str = "interior_point", **settings: Any) -> OpfSol
         Grid, switching and loading. Units that may not be dispatched keep their power.
     solver
         One of `SOLVERS`.
+    fallback
+        Where our own solver finds no optimum, try to prove that there is none (extra ``opf``), and
+        else hand over to Ipopt (extra ``ipopt``). ``fallback`` and ``message`` of the solution say
+        so.
     settings
         ``start`` ("auto", "flat", "dc", "flow"), ``warm`` (an `OpfSolution` to begin from), and
         what else the solver's own ``solve`` takes.
@@ -35,11 +49,36 @@ def solve(case: Case, solver: str = "interior_point", **settings: Any) -> OpfSol
     Raises
     ------
     GridError
-        No such solver, contradicting limits, or a cost that is not convex.
+        No such solver or setting, contradicting limits, a cost that is not convex, or something in
+        the grid that the solver does not know.
     MissingExtra
         The solver is not installed.
     """
+    find(solver, settings)
+    return solve_problem(build_problem(case), solver, fallback=fallback, **settings)
+
+
+def solve_problem(
+    problem: OpfProblem, solver: str = OURS, *, fallback: bool = True, **settings: Any
+) -> OpfSolution:
+    """As `solve`, for a problem that is built already."""
+    found: OpfSolution = find(solver, settings)(problem, **settings)
+    if fallback and solver == OURS and not found.ok:
+        return rescue(problem, found)
+    return found
+
+
+def find(solver: str, settings: dict[str, Any]) -> Callable[..., OpfSolution]:
+    """The function behind a name, if it takes these settings."""
     if solver not in SOLVERS:
         raise GridError(f"There is no OPF solver '{solver}'. Choose one of {', '.join(SOLVERS)}.")
-    solution: OpfSolution = import_module(SOLVERS[solver]).solve(build_problem(case), **settings)
-    return solution
+    module, _, name = SOLVERS[solver].partition(":")
+    function: Callable[..., OpfSolution] = getattr(import_module(module), name)
+    known = list(signature(function).parameters)[1:]
+    for setting in settings:
+        if setting not in known:
+            raise GridError(
+                f"Solver '{solver}' has no setting '{setting}'. It has: "
+                f"{', '.join(known) or 'none'}."
+            )
+    return function

@@ -30,7 +30,7 @@ class OpfSolution:
 
     case: Case  # with the topology that the dispatch belongs to
     solver: str
-    model: str  # "AC-S" (limits on apparent power), "AC-I" (on current), "DC"
+    model: str  # "AC-S" (limits on apparent power), "AC-I" (on current), "DC", "SOC"
     status: OpfStatus
     p: Floats  # [n_unit] p.u., positive into the busbar; 0 where disconnected or dead
     q: Floats  # [n_unit] p.u.
@@ -41,6 +41,9 @@ class OpfSolution:
     start: str = ""  # where the solver began: "flat", "dc", "flow", "warm"
     build_s: float = float("nan")  # seconds until the first iteration
     solve_s: float = float("nan")
+    lower_bound: float = float("nan")  # currency/h, certified; of relaxations alone
+    fallback: str = ""  # the solver that found this where ``solver`` had failed
+    proved: bool = False  # INFEASIBLE by a certificate, not only as far as could be found
     message: str = ""
     state: tuple[NDArray[np.float64], ...] = field(default=(), repr=False)  # for a warm start
 

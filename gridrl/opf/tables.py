@@ -112,6 +112,7 @@ def document(solution: OpfSolution) -> Row:
         "case": case.source or case.grid.name,
         "digest": case.digest,
         "solver": solution.solver,
+        "fallback": solution.fallback,
         "model": solution.model,
         "status": solution.status.name.lower(),
         "message": solution.message,
@@ -120,6 +121,7 @@ def document(solution: OpfSolution) -> Row:
         "build_s": solution.build_s,
         "solve_s": solution.solve_s,
         "cost": verdict.cost,
+        "lower_bound": solution.lower_bound,
         "max_violation_pu": verdict.max_violation_pu,
         "violations": [
             {"kind": v.kind, "amount_pu": v.amount_pu, "element": v.element}

@@ -64,7 +64,10 @@ def test_an_infeasible_problem_names_what_is_missed(cli):
 def test_wrong_use_is_one_sentence(cli):
     ran = cli("opf", CASE, "--solver", "simplex")
     assert ran.code == 2
-    assert ran.err.strip().endswith("Choose one of interior_point, ipopt.")
+    assert ran.err.strip().endswith(
+        "Choose one of interior_point, ipopt, pypower, pandapower, "
+        "pandapower_dc, highs_dc, highs_switching, soc."
+    )
 
 
 def test_a_grid_without_costs_says_so(cli):
