@@ -110,7 +110,8 @@ def solve(
             net[7] = net[7] * scale
             code, used, error, _ = run(
                 tuple(net), arranged.symbolic, arranged.block_of, arranged.active, arranged.held,
-                point, options.tolerance, options.acceptable, attempt.max_iterations, options.mu,
+                point,
+                (options.tolerance, options.acceptable, float(attempt.max_iterations), options.mu),
                 not attempt.line_search, np.zeros((0, 8)) if log is None else log,
             )  # fmt: skip
             iterations += used
