@@ -10,8 +10,7 @@ for the change from one to the other.
 
 import numpy as np
 
-from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import CAPS
+from gridrl.jit import inlined, kernel
 from gridrl.opf.kernels_model import evaluate
 from gridrl.opf.kernels_newton import aim, correct, measure, newton_step
 from gridrl.opf.kernels_restore import IMPOSSIBLE, RESTORED, restore
@@ -26,10 +25,8 @@ from gridrl.opf.kernels_steps import (
     settle_bounds,
 )
 from gridrl.opf.kernels_work import (
-    Point,
     copied,
     new_direction,
-    new_system,
     new_values,
     take_primal,
     take_values,
@@ -46,17 +43,11 @@ EASY = 15
 
 
 @kernel
-def interior_point(net, symbolic, block_of, active, held, point, settings, free, log):
-    """Solve from ``point`` (va, v, s, lam, t, y), in place.
+def interior_point(system, point, values, direction, settings, free, log):
+    """Solve from ``point`` in place; see `gridrl.opf.kernels_work` for what the bundles hold.
 
     Parameters
     ----------
-    net, symbolic, block_of
-        The problem and its pattern, see `gridrl.opf.arrange`.
-    active : bool[n_inequality]
-        Inequalities that exist.
-    held : bool[n_node, 2]
-        Angles and voltages that do not move.
     settings
         ``tolerance``: scaled error at which the point is optimal; ``acceptable``: error at which
         it will do, if no step leads on; ``most``: iterations allowed; ``mu``: first barrier
@@ -71,11 +62,6 @@ def interior_point(net, symbolic, block_of, active, held, point, settings, free,
     -------
     (status, iterations, error, factorisations)
     """
-    point = Point(point[0], point[1], point[2], point[3], point[4], point[5])
-    n, n_source, m = point.v.size, point.s.size, net[0].size
-    system = new_system(net, symbolic, block_of, active, held, n, n_source, m, CAPS[0])
-    values = new_values(n, m, active.size)
-    direction = new_direction(n, n_source, active.size)
     mu = settings[3]
     status, iteration, error, used = STALE, 0, np.inf, 0
     if free:
@@ -83,7 +69,7 @@ def interior_point(net, symbolic, block_of, active, held, point, settings, free,
             system, point, values, direction, settings, log
         )
     if status == STALE:
-        centre(point.t, point.y, active, mu)
+        centre(point.t, point.y, system.active, mu)
         status, iteration, error, used = _search_lines(
             system, point, values, direction, settings, mu, iteration, used, log
         )
@@ -204,7 +190,7 @@ def _search_lines(system, point, values, direction, settings, mu, iteration, use
         centre(t, y, active, mu)
 
 
-@kernel
+@inlined
 def _note(log, iteration, cost, primal, dual, mu, damping, alpha, alpha_y, mode):
     if iteration < log.shape[0]:
         row = log[iteration]
@@ -212,7 +198,7 @@ def _note(log, iteration, cost, primal, dual, mu, damping, alpha, alpha_y, mode)
         row[4], row[5], row[6], row[7] = damping, alpha, alpha_y, mode
 
 
-@kernel
+@inlined
 def _verdict(error, easy, iteration, settings):
     """How the search ends at a point, or GOING."""
     tolerance, acceptable, most, _mu = settings
@@ -240,7 +226,7 @@ def _lower_barrier(t, y, active, dual, primal, scale, mu, tolerance):
     return mu
 
 
-@kernel
+@inlined
 def _move_dual(point, active, dlam, dy, alpha, alpha_y):
     for i in range(point.lam.shape[0]):
         for q in range(2):

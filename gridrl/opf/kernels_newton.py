@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gridrl.jit import kernel
+from gridrl.jit import inlined
 from gridrl.opf.kernels_kkt import CAPS, LOOSE, RIGHT, SINGULAR, factorise_kkt, weights
 from gridrl.opf.kernels_model import cost_slopes, derivatives, times_inequalities
 from gridrl.opf.kernels_refine import solve_refined
@@ -19,7 +19,7 @@ from gridrl.opf.kernels_steps import (
 )
 
 
-@kernel
+@inlined
 def measure(system, point, values, direction):
     """Derivatives at the point, and how far from optimal it is.
 
@@ -47,7 +47,7 @@ def measure(system, point, values, direction):
     return dual / scale, theta, primal, gap / scale, mean, error, scale
 
 
-@kernel
+@inlined
 def aim(system, point, values, direction, mu):
     """Complete the right-hand side, for slacks times multipliers of ``mu``."""
     r1, r1_s, r2, r3 = direction.right
@@ -62,7 +62,7 @@ def aim(system, point, values, direction, mu):
         r3[k] = -(values.h[k] + mu / point.y[k]) if system.active[k] else 0.0
 
 
-@kernel
+@inlined
 def solve_direction(system, point, direction, right_step, damping, soft, accuracy):
     """Fill ``right_step`` for the present right-hand side; what error remains over accuracy."""
     remaining = solve_refined(
@@ -76,7 +76,7 @@ def solve_direction(system, point, direction, right_step, damping, soft, accurac
     return remaining
 
 
-@kernel
+@inlined
 def newton_step(system, point, values, direction, accuracy):
     """A direction of descent: caps on stiff limits and damping are raised until it is one.
 
@@ -111,7 +111,7 @@ def newton_step(system, point, values, direction, accuracy):
     return damping, used
 
 
-@kernel
+@inlined
 def _damped(system, point, direction, damping, accuracy):
     """Raise the damping until inertia or curvature is right; (remaining error, damping, tries)."""
     used = 0
@@ -135,7 +135,7 @@ def _damped(system, point, direction, damping, accuracy):
             return np.inf, damping, used
 
 
-@kernel
+@inlined
 def correct(system, point, values, direction, damping, mean, least, accuracy):
     """Mehrotra's corrector: aim at what the predictor promises, and at its second-order term."""
     t, y, active = point.t, point.y, system.active

@@ -211,9 +211,7 @@ def _search_penalty(system, point, values, direction, home, trial, mu, value, sl
             point.va, point.v, point.s, point.t, direction.step, direction.dt, alpha,
             trial.va, trial.v, trial.s, trial.t,
         )  # fmt: skip
-        cost = evaluate(
-            system.net, trial.va, trial.v, trial.s, values.g, values.h, values.flow
-        )
+        cost = evaluate(system.net, trial.va, trial.v, trial.s, values.g, values.h, values.flow)
         new = _merit(trial, values, system.active, home, mu)
         if new <= value + ARMIJO * alpha * slope + 1e-12 * abs(value):
             return True, alpha, cost

@@ -78,9 +78,7 @@ def search(
 @kernel
 def _try(system, point, step, dt, alpha, trial, to, mu):
     """Go ``alpha`` along a step; (cost, infeasibility, barrier function) there."""
-    move(
-        point.va, point.v, point.s, point.t, step, dt, alpha, trial.va, trial.v, trial.s, trial.t
-    )
+    move(point.va, point.v, point.s, point.t, step, dt, alpha, trial.va, trial.v, trial.s, trial.t)
     cost = evaluate(system.net, trial.va, trial.v, trial.s, to.g, to.h, to.flow)
     settle_bounds(to.h, trial.t, system.active, 2 * point.v.size + 2 * point.s.size)
     theta, _ = infeasibility(to.g, to.h, trial.t, system.active)

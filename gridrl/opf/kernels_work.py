@@ -8,7 +8,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from gridrl.jit import kernel
+from gridrl.jit import inlined
 from gridrl.opf.kernels_refine import krylov_memory, split_right, split_step
 
 # A point: float64 va[n], v[n], s[n_source], balance multipliers lam[n, 2], slacks t[nh] and
@@ -31,7 +31,7 @@ System = namedtuple(
 Direction = namedtuple("Direction", ("right", "target", "step", "dt", "change"))
 
 
-@kernel
+@inlined
 def new_system(net, symbolic, block_of, active, held, n, n_source, m, cap):
     """Arrays that one solution needs, once for all its iterations."""
     nh = active.size
@@ -51,12 +51,12 @@ def new_system(net, symbolic, block_of, active, held, n, n_source, m, cap):
     )  # fmt: skip
 
 
-@kernel
+@inlined
 def new_values(n, m, nh):
     return Values(np.zeros((n, 2)), np.zeros(nh), np.zeros((m, 8)))
 
 
-@kernel
+@inlined
 def new_direction(n, n_source, nh):
     size = 4 * n + n_source + nh
     return Direction(
@@ -65,7 +65,7 @@ def new_direction(n, n_source, nh):
     )  # fmt: skip
 
 
-@kernel
+@inlined
 def copied(point):
     """A copy of a point."""
     return Point(
@@ -74,7 +74,7 @@ def copied(point):
     )  # fmt: skip
 
 
-@kernel
+@inlined
 def take_primal(point, other):
     """Give ``point`` the variables and slacks of ``other``."""
     point.va[:] = other.va
@@ -83,7 +83,7 @@ def take_primal(point, other):
     point.t[:] = other.t
 
 
-@kernel
+@inlined
 def take_values(values, other):
     values.g[:] = other.g
     values.h[:] = other.h

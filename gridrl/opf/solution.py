@@ -3,11 +3,8 @@
 Cost and violations of a solution come from `gridrl.opf.verify` alone, whichever solver made it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gridrl.case import Case
 from gridrl.grid import Complexes, Floats
@@ -22,6 +19,26 @@ class OpfStatus(IntEnum):
     FAILED = 3  # the arithmetic broke down, or the solver gave up for another reason
     ISLANDED = 4  # optimal for what is supplied, but some demand has no supply
     TIME_LIMIT = 5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PrimalDual:
+    """Everything that an interior point knows at a point, to begin from: see `solve`'s ``warm``.
+
+    Nodes, sources and inequalities are those of an `gridrl.opf.problem.OpfProblem`, inequalities in
+    the order of `gridrl.opf.kernels_model`. Arrays may have a leading batch axis.
+    """
+
+    va: Floats  # [n_node] rad
+    v: Floats  # [n_node] p.u.
+    s: Floats  # [n_source] p.u.
+    balance_price: Floats  # [n_node, 2] currency/h per p.u. of P and Q drawn
+    slack: Floats  # [n_inequality] p.u.
+    limit_price: Floats  # [n_inequality] currency/h per p.u., 0 or more
+
+    def __getitem__(self, k: int) -> "PrimalDual":
+        """One of a batch."""
+        return PrimalDual(**{f.name: getattr(self, f.name)[k] for f in fields(self)})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,7 +59,7 @@ class OpfSolution:
     build_s: float = float("nan")  # seconds until the first iteration
     solve_s: float = float("nan")
     message: str = ""
-    state: tuple[NDArray[np.float64], ...] = field(default=(), repr=False)  # for a warm start
+    state: PrimalDual | None = field(default=None, repr=False)  # of our own solver
 
     @property
     def ok(self) -> bool:
