@@ -38,6 +38,33 @@ def opf(
         typer.Option("--out", metavar="FILE", help="Dispatch as .csv, .parquet or .json."),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Rows in each table.")] = 20,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="Also search what to open so that it costs less.")
+    ] = False,
+    split: Annotated[
+        bool, typer.Option("--split", help="With --switch: substations may be split too.")
+    ] = False,
+    max_switches: Annotated[
+        int, typer.Option("--max-switches", min=1, help="With --switch: actions at most.")
+    ] = 8,
+    n1_secure: Annotated[
+        bool,
+        typer.Option(
+            "--n1-secure",
+            help="With --switch: keep only states that are N-1 secure, or no worse than before.",
+        ),
+    ] = False,
+    n1_limit: Annotated[
+        float,
+        typer.Option("--n1-limit", metavar="PERCENT", help="Loading allowed after an outage."),
+    ] = 100.0,
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", min=1, help="With --switch: AC-OPFs at most."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="With --switch: threads to solve with.")
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest dispatch: AC optimal power flow within all limits, checked by a judge."""
@@ -50,6 +77,20 @@ def opf(
             require_pyarrow()
     loaded = read_case(case, opened, scale_load)
     solution = solve(loaded, solver=solver, start=start)
+    if switch and solution.ok:
+        from gridrl.cli.opf_switch import switch as search
+        from gridrl.opf.switching import SwitchingOptions
+
+        options = SwitchingOptions(
+            max_switches=max_switches, splits=split, budget=budget, threads=threads
+        )
+        found = search(
+            loaded, options, n1_secure=n1_secure, n1_limit=n1_limit / 100.0, top=top,
+            as_json=as_json,
+        )  # fmt: skip
+        if out is not None:
+            write_rows(out, found["solution"]["units"], found)
+        return
     document = describe(solution)
     if as_json:
         print_json(document)
