@@ -16,6 +16,7 @@ import numpy as np
 from gridrl.actions import Actions, action_words, apply_actions, unitary_actions
 from gridrl.case import Case
 from gridrl.errors import GridError
+from gridrl.grid import Floats
 from gridrl.opf.batch import solve_many
 from gridrl.opf.interior_point import Options
 from gridrl.opf.interior_point import solve as solve_one
@@ -37,7 +38,7 @@ class SwitchingOptions:
     """How far to search."""
 
     max_switches: int = 8
-    screen: int | None = 16  # actions solved in full at each state of the search; None: all
+    screen: int | None = 16  # openings, and splits, solved in full at each state; None: all
     beam: int = 4  # states that each step goes on from
     widen: int = 2  # times the screen is widened where nothing helps
     splits: bool = False  # substations too
@@ -166,7 +167,7 @@ def _children(
     """States one action further that cost less than their parent, among those screened."""
     ranking = _ranked(search, parent)
     found: list[Switched] = []
-    width = options.screen or len(ranking)
+    width = (options.screen or len(ranking)) * (2 if options.splits else 1)
     for widened in range(options.widen + 1):
         picks = ranking[widened * width : (widened + 1) * width]
         if options.budget is not None:
@@ -195,7 +196,7 @@ def _ranked(search: Search, parent: Switched) -> list[Chosen]:
     """
     value = profits(parent.solution, search.actions)
     value[~np.isfinite(value)] = -np.inf
-    order = [int(k) for k in np.argsort(-value, kind="stable") if value[k] > -np.inf]
+    order = _in_turn(value, search.actions)
     helped: dict[int, float] = {}
     for k in parent.chosen:
         before = tuple(c for c in parent.chosen if c != k)
@@ -212,6 +213,15 @@ def _ranked(search: Search, parent: Switched) -> list[Chosen]:
         if fits and state not in search.known:
             ranking.append(state)
     return ranking
+
+
+def _in_turn(value: Floats, actions: Actions) -> list[int]:
+    """Openings and splits in turn, the best of each first: their promises do not compare."""
+    order = np.argsort(-value, kind="stable")
+    order = order[value[order] > -np.inf]
+    of_element = actions.element[order] >= 0
+    rank = np.where(of_element, np.cumsum(of_element), np.cumsum(~of_element))
+    return [int(k) for k in order[np.argsort(rank, kind="stable")]]
 
 
 def _with(chosen: Chosen, k: int) -> Chosen:
