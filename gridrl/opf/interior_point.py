@@ -32,6 +32,7 @@ class Options:
     max_iterations: int = 500
     mu: float = 0.1
     mu_warm: float = 1e-5  # from a full state
+    floor: float = 0.0  # slacks times multipliers in the end: above 0, a point of the central path
     line_search: bool = False  # from the first iteration on
     retry: bool = True  # begin elsewhere where the first attempt fails
 
@@ -151,6 +152,7 @@ class Run:
     opened: Ints
     first: tuple[Floats, ...]  # leading axis B or 1
     cold: bool
+    mu: float | None  # of a start that is not cold
     point: tuple[Floats, ...]  # leading axis B; slacks and multipliers may be of length 0
     status: Ints  # [B]
     iterations: Ints  # [B]
@@ -158,8 +160,11 @@ class Run:
 
     def run(self, states: Ints, attempt: Attempt, options: Options, log: Floats) -> None:
         """Solve some of the states."""
-        mu = options.mu if self.cold else options.mu_warm
-        settings = (options.tolerance, options.acceptable, float(attempt.max_iterations), mu)
+        settings = (
+            options.tolerance, options.acceptable, float(attempt.max_iterations), options.mu,
+            options.floor,
+        )  # fmt: skip
+        mu = options.mu if self.cold else (self.mu or options.mu_warm)
         solve_states(
             self.base, self.loads, self.opened_of, self.opened, self.first, self.cold, mu,
             settings, not attempt.line_search, states,
@@ -173,6 +178,7 @@ def make_run(
     scale: float,
     *,
     cold: bool,
+    mu: float | None = None,
     loads: Floats | None = None,
     opened_of: Ints | None = None,
     opened: Ints | None = None,
@@ -195,6 +201,7 @@ def make_run(
         opened=np.zeros(0, np.int64) if opened is None else opened,
         first=tuple(np.ascontiguousarray(part) for part in first),
         cold=cold,
+        mu=mu,
         point=tuple(np.zeros((b, *shape)) for b, shape in zip(kept, shapes, strict=True)),
         status=np.full(size, OpfStatus.FAILED, np.int64),
         iterations=np.zeros(size, np.int64),
@@ -213,7 +220,7 @@ def _begin(
     if start == "warm" and state is not None:
         if fits(arranged, state):
             first, scale = warm_point(arranged, state)
-            return make_run(arranged, first, scale, cold=False), "warm"
+            return make_run(arranged, first, scale, cold=False, mu=state.mu), "warm"
         if isinstance(warm, PrimalDual):
             raise GridError(
                 "The state to begin from belongs to a problem with other nodes, branches or "

@@ -97,15 +97,18 @@ def begin(system, point, values, cold, mu):
     Cold: slacks as the point has them, at least `ROOM` for limits of branches. Else the given
     slacks and multipliers are led onto the hyperbola ``t y = mu`` such that the difference of slack
     and weighted multiplier stays: what is active stays so, what is not too, and what is in doubt is
-    kept away from both (C. Kanzow, SIAM J. Matrix Analysis and Applications 17(4), 1996, has the
+    kept away from both; a slack that is NaN is what the point leaves (C. Kanzow, SIAM J. Matrix Analysis and Applications 17(4), 1996, has the
     function). Voltages and sources move to where their slacks say.
     """
     t, y, active = point.t, point.y, system.active
     n, n_source = point.v.size, point.s.size
     n_bound = 2 * n + 2 * n_source
     if not cold:
+        evaluate(system.net, point.va, point.v, point.s, values.g, values.h, values.flow)
         for k in range(t.size):
             if active[k]:
+                if np.isnan(t[k]):
+                    t[k] = -values.h[k]
                 gap = t[k] - TRUST * y[k]
                 root = np.sqrt(gap * gap + 4.0 * mu * TRUST)
                 # Either form alone would lose all digits to cancellation where the other does not.

@@ -51,7 +51,8 @@ def interior_point(system, point, values, direction, settings, free, log):
     settings
         ``tolerance``: scaled error at which the point is optimal; ``acceptable``: error at which
         it will do, if no step leads on; ``most``: iterations allowed; ``mu``: first barrier
-        parameter of the line search.
+        parameter of the line search; ``floor``: what slacks times multipliers should be in the
+        end, 0 for an optimum, above for a point of the central path (without line search).
     free : bool
         Begin without a line search.
     log : float64[:, 8]
@@ -80,6 +81,7 @@ def interior_point(system, point, values, direction, settings, free, log):
 def _predict_and_correct(system, point, values, direction, settings, log):
     """Mehrotra's method; also the barrier parameter to go on with where it leads no further."""
     tolerance = settings[0]
+    least = max(tolerance / 10.0, settings[4])
     net, active = system.net, system.active
     n_bound = 2 * point.v.size + 2 * point.s.size
     recent = np.full(PATIENCE, np.inf)
@@ -88,7 +90,9 @@ def _predict_and_correct(system, point, values, direction, settings, log):
     cost = evaluate(net, point.va, point.v, point.s, values.g, values.h, values.flow)
     settle_bounds(values.h, point.t, active, n_bound)
     while True:
-        dual, _theta, primal, gap, mean, error, _scale = measure(system, point, values, direction)
+        dual, _theta, primal, gap, mean, error, _scale = measure(
+            system, point, values, direction, settings[4]
+        )
         _note(log, iteration, cost, primal, dual, mean, damping, alpha, alpha_y, 0.0)
         easy = easy + 1 if error <= settings[1] else 0
         status = _verdict(error, easy, iteration, settings)
@@ -108,7 +112,7 @@ def _predict_and_correct(system, point, values, direction, settings, log):
         used += more
         if damping > DAMPING_MOST:
             return _stuck(primal, gap, dual, settings), iteration, error, used, 0.0
-        correct(system, point, values, direction, damping, mean, tolerance / 10.0, accuracy)
+        correct(system, point, values, direction, damping, mean, least, accuracy)
         keep = max(0.99, 1.0 - mean)
         alpha = longest(point.t, direction.dt, active, keep)
         alpha_y = longest(point.y, direction.step[4], active, keep)
@@ -135,7 +139,9 @@ def _search_lines(system, point, values, direction, settings, mu, iteration, use
     cost = evaluate(net, point.va, point.v, point.s, values.g, values.h, values.flow)
     settle_bounds(values.h, t, active, n_bound)
     while True:
-        dual, theta, primal, gap, mean, error, scale = measure(system, point, values, direction)
+        dual, theta, primal, gap, mean, error, scale = measure(
+            system, point, values, direction, 0.0
+        )
         if theta_most == 0.0:
             theta_most = 1e4 * max(1.0, theta)
             theta_least = 1e-4 * max(1.0, theta)
@@ -201,7 +207,7 @@ def _note(log, iteration, cost, primal, dual, mu, damping, alpha, alpha_y, mode)
 @inlined
 def _verdict(error, easy, iteration, settings):
     """How the search ends at a point, or GOING."""
-    tolerance, acceptable, most, _mu = settings
+    tolerance, acceptable, most = settings[0], settings[1], settings[2]
     if error <= tolerance or easy >= EASY:
         return OPTIMAL
     if iteration >= most:

@@ -20,10 +20,11 @@ from gridrl.opf.kernels_steps import (
 
 
 @inlined
-def measure(system, point, values, direction):
+def measure(system, point, values, direction, floor):
     """Derivatives at the point, and how far from optimal it is.
 
     The gradient of the Lagrangian is left in the direction's right-hand side, with its sign.
+    Complementarity is the largest difference of slack times multiplier from ``floor``.
 
     Returns
     -------
@@ -41,7 +42,7 @@ def measure(system, point, values, direction):
         net, point.v, parts, system.slope, point.lam, point.y, system.held, right[0], right[1]
     )
     theta, primal = infeasibility(values.g, values.h, point.t, system.active)
-    gap, mean = complementarity(point.t, point.y, system.active, 0.0)
+    gap, mean = complementarity(point.t, point.y, system.active, floor)
     scale = dual_scale(point.lam, point.y, system.active)
     error = max(dual / scale, primal, gap / scale)
     return dual / scale, theta, primal, gap / scale, mean, error, scale

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
 from gridrl.case import Case
-from gridrl.grid import Complexes, Floats
+from gridrl.grid import Complexes, Floats, Ints
 
 
 class OpfStatus(IntEnum):
@@ -33,12 +33,14 @@ class PrimalDual:
     v: Floats  # [n_node] p.u.
     s: Floats  # [n_source] p.u.
     balance_price: Floats  # [n_node, 2] currency/h per p.u. of P and Q drawn
-    slack: Floats  # [n_inequality] p.u.
+    slack: Floats  # [n_inequality] p.u., NaN: what the point leaves
     limit_price: Floats  # [n_inequality] currency/h per p.u., 0 or more
+    mu: float | None = None  # slack times (scaled) multiplier to begin with
 
-    def __getitem__(self, k: int) -> "PrimalDual":
-        """One of a batch."""
-        return PrimalDual(**{f.name: getattr(self, f.name)[k] for f in fields(self)})
+    def __getitem__(self, k: int | Ints) -> "PrimalDual":
+        """One of a batch, or some."""
+        parts = {f.name: getattr(self, f.name)[k] for f in fields(self) if f.name != "mu"}
+        return PrimalDual(**parts, mu=self.mu)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
