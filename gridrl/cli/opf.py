@@ -33,6 +33,12 @@ def opf(
     start: Annotated[
         Literal["auto", "flat", "dc", "flow"], typer.Option("--start", help="Where to begin.")
     ] = "auto",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", metavar="FILE", help="Begin where these say (gridrl train warm-start)."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Dispatch as .csv, .parquet or .json."),
@@ -68,15 +74,22 @@ def opf(
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest dispatch: AC optimal power flow within all limits, checked by a judge."""
+    from gridrl.errors import CaseError
     from gridrl.opf import OpfStatus, solve
     from gridrl.opf.tables import document as describe
+    from gridrl.opf.warm_start import learned_start
 
     if out is not None:
         check_writeable(out, (".csv", ".json", ".parquet"), "--out")
         if out.suffix.lower() == ".parquet":
             require_pyarrow()
     loaded = read_case(case, opened, scale_load)
-    solution = solve(loaded, solver=solver, start=start)
+    settings: dict[str, Any] = {}
+    if weights is not None:
+        if solver != "interior_point":
+            raise CaseError(f"--weights is for our own solver; leave out --solver {solver}.")
+        settings["warm"] = learned_start(loaded, weights)
+    solution = solve(loaded, solver=solver, start=start, **settings)
     if switch and solution.ok:
         from gridrl.cli.opf_switch import switch as search
         from gridrl.opf.switching import SwitchingOptions

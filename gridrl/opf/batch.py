@@ -211,8 +211,9 @@ def _prepare(
     else:
         first, scale = cold_point(problem, arranged, choose_start(problem, attempt.start, None))
     run = make_run(
-        arranged, first, scale, cold=cold, mu=state.mu if state else None, loads=node_loads(problem, injection)[:, arranged.node],
-        opened_of=opened_of, opened=opened, keep_state=keep_state,
+        arranged, first, scale, cold=cold, mu=state.mu if state else None,
+        loads=node_loads(problem, injection)[:, arranged.node], opened_of=opened_of,
+        opened=opened, keep_state=keep_state,
     )  # fmt: skip
     return run, np.flatnonzero(shared)
 

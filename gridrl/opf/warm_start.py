@@ -1,15 +1,14 @@
 """A learned start for the optimal power flow: the full primal-dual state from loads and outages.
 
 One small network for one grid, evaluated in NumPy. What it says is only where the interior point
-begins; the interior point ends at an optimum all the same, or begins anew without it. Training is in
-`gridrl.training.warm_start`.
+begins; the interior point ends at an optimum all the same, or begins anew without it. Training is
+in `gridrl.training.warm_start`.
 
 For each limit that binds in some states the network predicts one number: its slack where it does
 not bind, else minus its weighted multiplier. That is continuous where the limit begins to bind,
 which neither of the two alone is.
 """
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from gridrl.case import Case
 from gridrl.errors import CaseError, GridError
 from gridrl.grid import Floats, Injection, Ints, Topology
 from gridrl.opf.batch import node_loads, opened_lines
 from gridrl.opf.kernels_batch import TRUST
-from gridrl.opf.problem import OpfProblem
+from gridrl.opf.problem import OpfProblem, build_problem
 from gridrl.opf.solution import PrimalDual
 
 Singles = NDArray[np.float32]
@@ -144,7 +144,9 @@ def load(path: str | Path) -> WarmStart:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise CaseError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB: no weights of ours.")
+            raise CaseError(
+                f"{path.name} is larger than {MAX_BYTES >> 20} MiB: no weights of ours."
+            )
         with safe_open(path, framework="numpy") as file:
             known = (file.metadata() or {}).get("format")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -182,6 +184,19 @@ def _check(name: str, found: WarmStart) -> None:
     wrong += [f.name for f in fields(found) if not np.isfinite(getattr(found, f.name)).all()]
     if wrong:
         raise CaseError(f"{name}: {', '.join(sorted(set(wrong)))} cannot be what was trained.")
+
+
+def learned_start(case: Case, path: str | Path) -> PrimalDual:
+    """Where weights in a file say that the optimum of a case is.
+
+    Raises
+    ------
+    CaseError
+        The file does not hold such weights.
+    GridError
+        They belong to another grid.
+    """
+    return load(path).predict(build_problem(case))[0]
 
 
 def shipped(problem: OpfProblem) -> WarmStart | None:

@@ -1,7 +1,9 @@
 """Train a learned start of the optimal power flow on labels from our own solver.
 
-States are drawn around the case: every load within a width of its own, and in half of the states one
-branch out of service. Each is solved to optimality; a network learns the full primal-dual state.
+States are drawn around the case: every load within a width of its own, and in half of the states
+one branch out of service. Each is solved up to a point of the central path, and a network learns
+the full primal-dual state there. At the optimum itself multipliers jump from one set of binding
+limits to the next, where costs are linear; on the path, everything is smooth.
 """
 
 import time
@@ -10,17 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import nn
 
 from gridrl.case import Case
 from gridrl.errors import GridError
 from gridrl.grid import Floats, Injection, Ints, Topology
 from gridrl.opf.arrange import arrange
-from gridrl.opf.batch import OpfBatch, node_loads, solve_many
+from gridrl.opf.batch import OpfBatch, node_loads, opened_lines, solve_many
 from gridrl.opf.interior_point import RELAX, Options, cost_scale
-from gridrl.opf.interior_point import solve as solve_one
 from gridrl.opf.problem import OpfProblem, build_problem
-from gridrl.opf.solution import OpfStatus, PrimalDual
+from gridrl.opf.solution import OpfStatus
 from gridrl.opf.warm_start import WarmStart, activity
 
 Say = Callable[[str], None]
@@ -87,15 +90,13 @@ def safe_outages(case: Case) -> Ints:
     branch = np.flatnonzero(case.topology.closed[0])
     closed = np.repeat(case.topology.closed, branch.size, 0)
     closed[np.arange(branch.size), branch] = False
-    topology = Topology(
-        busbar=np.repeat(case.topology.busbar, branch.size, 0), closed=closed
-    )
-    from gridrl.opf.batch import opened_lines
-
+    topology = Topology(busbar=np.repeat(case.topology.busbar, branch.size, 0), closed=closed)
     own = case.injection
     size = branch.size
     injection = Injection(
-        p=np.repeat(own.p, size, 0), q=np.repeat(own.q, size, 0), v_set=np.repeat(own.v_set, size, 0)
+        p=np.repeat(own.p, size, 0),
+        q=np.repeat(own.q, size, 0),
+        v_set=np.repeat(own.v_set, size, 0),
     )
     _, _, shared = opened_lines(build_problem(case), injection, topology)
     return branch[shared]
@@ -113,9 +114,8 @@ def label(
             said = 10 * done // total
             say(f"solved {done} of {total} states")
 
-    base = solve_one(build_problem(case))
     batch = solve_many(
-        case, injection, topology, warm=base, threads=threads, keep_state=True,
+        case, injection, topology, threads=threads, keep_state=True,
         options=Options(retry=False, floor=mu, tolerance=LABEL), progress=progress,
     )  # fmt: skip
     good = np.flatnonzero(batch.shared & (batch.status == OpfStatus.OPTIMAL))
@@ -192,9 +192,6 @@ def differences(problem: OpfProblem) -> Floats:
     Across a branch of little impedance a small error of a difference is a large error of power; in
     differences, each is learned relative to its own spread.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
-
     n = problem.n_node
     z = 1.0 / np.maximum(np.abs(problem.y[:, 1]), 1e-9)
     graph = coo_array((z, (problem.from_node, problem.to_node)), shape=(n, n)).tocsr()
@@ -229,7 +226,8 @@ def _learn(
     net = _fit((x - x_mean) / x_spread, ((z - mean) / spread).astype(np.float32), rng, options, say)
     first, second, last = (
         [part.detach().double().numpy() for part in (layer.weight.T, layer.bias)]
-        for layer in (net[0], net[2], net[4])
+        for layer in net
+        if isinstance(layer, nn.Linear)
     )
     weight_1 = first[0] / x_spread[:, None]
     weight_3, bias_3 = last[0] * spread, last[1] * spread + mean
@@ -265,7 +263,9 @@ def _fit(
     began = time.perf_counter()
     for epoch in range(options.epochs):
         total = 0.0
-        for part in torch.randperm(x.shape[0], generator=generator).split(options.batch):
+        order = torch.randperm(x.shape[0], generator=generator)
+        for k in range(0, x.shape[0], options.batch):
+            part = order[k : k + options.batch]
             loss = (net(xs[part]) - ys[part]).square().mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -273,6 +273,6 @@ def _fit(
             schedule.step()
             total += float(loss.detach()) * part.numel()
         if 10 * (epoch + 1) // options.epochs > 10 * epoch // options.epochs:
-            seconds = time.perf_counter() - began
-            say(f"epoch {epoch + 1} of {options.epochs}, loss {total / x.shape[0]:.4f}, {seconds:.0f} s")
+            loss_now, seconds = total / x.shape[0], time.perf_counter() - began
+            say(f"epoch {epoch + 1} of {options.epochs}, loss {loss_now:.4f}, {seconds:.0f} s")
     return net
