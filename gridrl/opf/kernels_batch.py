@@ -95,10 +95,11 @@ def begin(system, point, values, cold, mu):
     """Slacks and multipliers of a start: all ``t y = mu``.
 
     Cold: slacks as the point has them, at least `ROOM` for limits of branches. Else the given
-    slacks and multipliers are led onto the hyperbola ``t y = mu`` such that the difference of slack
-    and weighted multiplier stays: what is active stays so, what is not too, and what is in doubt is
-    kept away from both; a slack that is NaN is what the point leaves (C. Kanzow, SIAM J. Matrix Analysis and Applications 17(4), 1996, has the
-    function). Voltages and sources move to where their slacks say.
+    slacks (NaN: those of the point) and multipliers are led onto the hyperbola ``t y = mu`` such
+    that the difference of slack and weighted multiplier stays: what is active stays so, what is
+    not too, and what is in doubt is kept away from both. C. Kanzow, SIAM J. Matrix Analysis and
+    Applications 17(4), 1996, has the function. Voltages and sources move to where their slacks
+    say.
     """
     t, y, active = point.t, point.y, system.active
     n, n_source = point.v.size, point.s.size
