@@ -1,4 +1,4 @@
-"""A learned start: what it may change (iterations) and what not (the optimum); files of strangers."""
+"""A learned start may change iterations, never the optimum; and files of strangers."""
 
 from dataclasses import replace
 
@@ -45,8 +45,9 @@ def test_a_learned_start_saves_iterations_and_never_changes_the_optimum(case30, 
     cold = solve_many(case30, injection, topology)
     start = trained.predict(build_problem(case30), injection, topology)
     warm = solve_many(case30, injection, topology, warm=start)
-    assert warm.iterations.mean() < 0.6 * cold.iterations.mean()
-    for k in range(60):
+    np.testing.assert_array_equal(warm.status, cold.status)
+    assert warm.iterations[cold.ok].mean() < 0.3 * cold.iterations[cold.ok].mean()
+    for k in np.flatnonzero(cold.ok):
         a, b = cold.solution(k), warm.solution(k)
         assert cost(a.case, a) == pytest.approx(cost(b.case, b), rel=1e-7)
 
@@ -71,7 +72,9 @@ def test_weights_survive_their_file(case30, trained, tmp_path):
     trained.save(tmp_path / "w.safetensors")
     again = load(tmp_path / "w.safetensors")
     problem = build_problem(case30)
-    np.testing.assert_array_equal(again.predict(problem).va, trained.predict(problem).va)
+    for name in ("va", "v", "s", "balance_price", "limit_price"):
+        then, now = getattr(trained.predict(problem), name), getattr(again.predict(problem), name)
+        np.testing.assert_allclose(now, then, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_of_another_grid_are_refused(trained):
