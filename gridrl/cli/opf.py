@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ from gridrl.cli.common import (
 )
 from gridrl.cli.flow import label
 from gridrl.rows import require_pyarrow, write_rows
+
+if TYPE_CHECKING:
+    from gridrl.case import Case
 
 
 def opf(
@@ -74,21 +77,17 @@ def opf(
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest dispatch: AC optimal power flow within all limits, checked by a judge."""
-    from gridrl.errors import CaseError
+    from gridrl.cli.opf_switch import check_limit
     from gridrl.opf import OpfStatus, solve
     from gridrl.opf.tables import document as describe
-    from gridrl.opf.warm_start import learned_start
 
     if out is not None:
         check_writeable(out, (".csv", ".json", ".parquet"), "--out")
         if out.suffix.lower() == ".parquet":
             require_pyarrow()
+    check_limit(n1_limit)
     loaded = read_case(case, opened, scale_load)
-    settings: dict[str, Any] = {}
-    if weights is not None:
-        if solver != "interior_point":
-            raise CaseError(f"--weights is for our own solver; leave out --solver {solver}.")
-        settings["warm"] = learned_start(loaded, weights)
+    settings = {} if weights is None else _learned(loaded, weights, solver)
     solution = solve(loaded, solver=solver, start=start, **settings)
     if switch and solution.ok:
         from gridrl.cli.opf_switch import switch as search
@@ -123,6 +122,16 @@ def opf(
         _show(document, top, priced=loaded.grid.costs.n_cost > 0)
     if out is not None:
         console(stderr=True).print(f"Dispatch: {out}")
+
+
+def _learned(case: "Case", weights: Path, solver: str) -> dict[str, Any]:
+    """The setting that lets a solver begin where learned weights say."""
+    from gridrl.errors import CaseError
+    from gridrl.opf.warm_start import learned_start
+
+    if solver != "interior_point":
+        raise CaseError(f"--weights is for our own solver; leave out --solver {solver}.")
+    return {"warm": learned_start(case, weights)}
 
 
 def _show(document: dict[str, Any], top: int, *, priced: bool) -> None:

@@ -63,6 +63,14 @@ def switch(
     return document
 
 
+def check_limit(percent: float) -> None:
+    """Refuse a loading after outages that is no percentage of a rating."""
+    from gridrl.errors import CaseError
+
+    if not 0.0 < percent <= 1000.0:
+        raise CaseError(f"--n1-limit {percent:g}: give a percentage of the rating, 100 to 1000.")
+
+
 def describe(
     search: "Search", before: "N1", after: "N1", *, top: int, stopped: bool
 ) -> dict[str, Any]:

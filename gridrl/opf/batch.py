@@ -24,9 +24,9 @@ from gridrl.opf.interior_point import (
     cold_point,
     fits,
     make_run,
+    warm_attempt,
     warm_point,
 )
-from gridrl.opf.interior_point import WARM as WARM_ATTEMPT
 from gridrl.opf.interior_point import solve as solve_one
 from gridrl.opf.kernels_batch import count_islands
 from gridrl.opf.problem import OpfProblem, build_problem
@@ -136,7 +136,7 @@ def solve_many(
         )
         out = _room(problem, injection, topology)
         done = _Counter(injection.p.shape[0], progress)
-        attempt = attempts(problem, start, options)[0] if run.cold else WARM_ATTEMPT
+        attempt = attempts(problem, start, options)[0] if run.cold else warm_attempt(options)
 
         def some(part: Ints) -> int:
             run.run(part, attempt, options, np.zeros((0, 8)))

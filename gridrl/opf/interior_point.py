@@ -4,7 +4,7 @@ The front of the kernels: arrays in elimination order, a start, the call, and th
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,7 +46,10 @@ class Attempt:
     max_iterations: int
 
 
-WARM = Attempt(start="warm", line_search=False, max_iterations=100)
+def warm_attempt(options: Options) -> Attempt:
+    """The attempt from a given state; where that takes long, another start is the better one."""
+    most = min(100, options.max_iterations)
+    return Attempt(start="warm", line_search=False, max_iterations=most)
 
 
 def attempts(problem: OpfProblem, start: str, options: Options) -> list[Attempt]:
@@ -113,7 +116,7 @@ def solve(
         arranged = arrange(problem, RELAX)
         plan = attempts(problem, start, options)
         if warm is not None:
-            plan = [replace(WARM, max_iterations=min(100, options.max_iterations)), *plan]
+            plan = [warm_attempt(options), *plan]
         built = time.perf_counter()
         iterations = 0
         codes = []

@@ -28,7 +28,7 @@ from gridrl.opf.verify import verify
 LIMITS = 1e-6  # p.u.; a solution that breaks a limit by more does not count
 GAIN = 1e-5  # relative: less saving is not worth a switch
 # A switching state that takes many times the iterations of its parent has, as a rule, no optimum.
-QUICK = Options(retry=False, max_iterations=80, mu_warm=1e-3)
+QUICK = Options(retry=False, max_iterations=100, mu_warm=1e-3)
 
 Chosen = tuple[int, ...]  # actions of a state, ascending
 

@@ -29,7 +29,6 @@ Singles = NDArray[np.float32]
 
 FORMAT = "gridrl.opf.warm_start/1"
 MAX_BYTES = 64 * 2**20
-SHIPPED = Path(__file__).parent / "weights"
 # Branches of the problem may differ by this much (relative) from those that were trained on.
 SAME = 1e-6
 
@@ -197,12 +196,3 @@ def learned_start(case: Case, path: str | Path) -> PrimalDual:
         They belong to another grid.
     """
     return load(path).predict(build_problem(case))[0]
-
-
-def shipped(problem: OpfProblem) -> WarmStart | None:
-    """Weights that come with gridrl and belong to this problem's grid, if there are any."""
-    for path in sorted(SHIPPED.glob("*.safetensors")):
-        found = load(path)
-        if found.fits(problem):
-            return found
-    return None

@@ -106,6 +106,13 @@ def test_n1_secure_says_where_nothing_is_left(cli):
     assert "no worse in N-1" in ran.out
 
 
+def test_a_senseless_limit_after_outages_is_refused(cli):
+    for limit in ("0", "nan", "20000"):
+        ran = cli("opf", API, "--switch", "--n1-limit", limit)
+        assert ran.code == 2
+        assert "--n1-limit" in ran.err
+
+
 def test_switching_an_infeasible_case_is_no_crash(cli):
     ran = cli("opf", CASE, "--scale-load", 2, "--switch")
     assert ran.code == 1
