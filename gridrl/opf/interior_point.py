@@ -25,7 +25,11 @@ STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Options:
-    """Settings of the interior point; the defaults suit PGLib."""
+    """Settings of the interior point; the defaults suit PGLib.
+
+    ``mu_warm`` suits restarts after changes of a few percent. Where loads move by 20 %, 1e-2 takes
+    fewer iterations, and 1e-5 more than a cold start.
+    """
 
     tolerance: float = 1e-8  # scaled error, see Wächter and Biegler (2006), equation 5
     acceptable: float = 1e-6
