@@ -1,4 +1,4 @@
-"""The command line: ``gridrl load | flow | security | whatif | opf | bench | doctor``.
+"""The command line: ``gridrl load | flow | security | whatif | opf | train | bench | doctor``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
 once. Exit codes: 0 done, 1 the grid has no power flow or no optimal one (or
@@ -19,6 +19,7 @@ from gridrl.cli.flow import flow
 from gridrl.cli.load import load
 from gridrl.cli.opf import opf
 from gridrl.cli.security import security
+from gridrl.cli.train import app as train
 from gridrl.cli.whatif import app as whatif
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ app.command()(flow)
 app.command()(security)
 app.command()(opf)
 app.add_typer(whatif)
+app.add_typer(train)
 app.command()(bench)
 app.command()(doctor)
 

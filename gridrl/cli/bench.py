@@ -8,7 +8,7 @@ import typer
 
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
-SUITES = ("powerflow", "opf", "remedial", "env_parity", "env_speed")
+SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
@@ -113,6 +113,8 @@ def bench(
         made = _run(suite, case or [], tasks, chosen, quick, out, resume)
     elif suite == "remedial":
         made = _run_remedial(case or [], tasks, quick, out)
+    elif suite == "opf_switching":
+        made = _run_switching(case or [], quick, out)
     else:
         made = _play(suite, case or [], quick, out)
     if out is not None:
@@ -172,6 +174,22 @@ def _run_remedial(
     if out is not None:
         _write(out, "remedial", made)
     return made
+
+
+def _run_switching(cases: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
+    """Run the suite ``opf_switching``; the file in ``out`` grows with every row."""
+    from gridrl.bench import switching
+    from gridrl.bench.document import write
+
+    err = console(stderr=True)
+
+    def keep(made: dict[str, Any]) -> None:
+        if out is not None:
+            write(out / f"{made['suite']}.json", made)
+
+    return switching.run(
+        cases, quick=quick, report=lambda text: err.print(text, style="dim"), keep=keep
+    )
 
 
 def _play(suite: str, chosen: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
@@ -249,6 +267,15 @@ def _render(suite: str) -> None:
 def _show(made: dict[str, Any]) -> None:
     if made["suite"] == "remedial":
         console().print(_pages("remedial")[1](made), markup=False)
+        return
+    if made["suite"] == "opf_switching":
+        from gridrl.bench import switching
+
+        columns, lines = switching.table(made)
+        shown_as = new_table("gridrl bench opf_switching", *columns)
+        for line in lines:
+            shown_as.add_row(*line)
+        console().print(shown_as)
         return
     if made["suite"] != "powerflow":
         _show_play(made)

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ from gridrl.cli.common import (
 )
 from gridrl.cli.flow import label
 from gridrl.rows import require_pyarrow, write_rows
+
+if TYPE_CHECKING:
+    from gridrl.case import Case
 
 
 def opf(
@@ -44,14 +47,48 @@ def opf(
             "--fallback/--no-fallback", help="Where ours finds no optimum, go on with Ipopt."
         ),
     ] = True,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", metavar="FILE", help="Begin where these say (gridrl train warm-start)."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Dispatch as .csv, .parquet or .json."),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Rows in each table.")] = 20,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="Also search what to open so that it costs less.")
+    ] = False,
+    split: Annotated[
+        bool, typer.Option("--split", help="With --switch: substations may be split too.")
+    ] = False,
+    max_switches: Annotated[
+        int, typer.Option("--max-switches", min=1, help="With --switch: actions at most.")
+    ] = 8,
+    n1_secure: Annotated[
+        bool,
+        typer.Option(
+            "--n1-secure",
+            help="With --switch: keep only states that are N-1 secure, or no worse than before.",
+        ),
+    ] = False,
+    n1_limit: Annotated[
+        float,
+        typer.Option("--n1-limit", metavar="PERCENT", help="Loading allowed after an outage."),
+    ] = 100.0,
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", min=1, help="With --switch: AC-OPFs at most."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="With --switch: threads to solve with.")
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest dispatch: AC optimal power flow within all limits, checked by a judge."""
+    from gridrl.cli.opf_switch import check_limit
     from gridrl.opf import OpfStatus, solve
     from gridrl.opf.tables import document as describe
 
@@ -59,9 +96,26 @@ def opf(
         check_writeable(out, (".csv", ".json", ".parquet"), "--out")
         if out.suffix.lower() == ".parquet":
             require_pyarrow()
+    check_limit(n1_limit)
     loaded = read_case(case, opened, scale_load)
     settings = {} if start == "auto" else {"start": start}
+    if weights is not None:
+        settings |= _learned(loaded, weights, solver)
     solution = solve(loaded, solver, fallback=fallback, **settings)
+    if switch and solution.ok:
+        from gridrl.cli.opf_switch import switch as search
+        from gridrl.opf.switching import SwitchingOptions
+
+        options = SwitchingOptions(
+            max_switches=max_switches, splits=split, budget=budget, threads=threads
+        )
+        found = search(
+            loaded, options, n1_secure=n1_secure, n1_limit=n1_limit / 100.0, top=top,
+            as_json=as_json,
+        )  # fmt: skip
+        if out is not None:
+            write_rows(out, found["solution"]["units"], found)
+        return
     document = describe(solution)
     if as_json:
         print_json(document)
@@ -85,6 +139,16 @@ def opf(
         _show(document, top, priced=loaded.grid.costs.n_cost > 0)
     if out is not None:
         console(stderr=True).print(f"Dispatch: {out}")
+
+
+def _learned(case: "Case", weights: Path, solver: str) -> dict[str, Any]:
+    """The setting that lets a solver begin where learned weights say."""
+    from gridrl.errors import CaseError
+    from gridrl.opf.warm_start import learned_start
+
+    if solver != "interior_point":
+        raise CaseError(f"--weights is for our own solver; leave out --solver {solver}.")
+    return {"warm": learned_start(case, weights)}
 
 
 def _show(document: dict[str, Any], top: int, *, priced: bool) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gridrl.grid import Bools, Floats, Ints
 from gridrl.opf.problem import OpfProblem
-from gridrl.opf.solution import OpfSolution, OpfStatus
+from gridrl.opf.solution import OpfSolution, OpfStatus, PrimalDual
 from gridrl.sparse.kernels_ldl import update_targets
 from gridrl.sparse.pattern import analyse
 
@@ -36,6 +36,35 @@ class Arranged:
     block_of: Ints  # [n_line]
     active: Bools  # [n_inequality]
     held: Bools  # [n_node, 2] angle, voltage
+
+    def by_row(self, state: PrimalDual, scale: float) -> tuple[Floats, ...]:
+        """A state in elimination order, its multipliers for costs times ``scale``."""
+        node, limit = self.node, self._limit(self.node)
+        return (
+            state.va[..., node],
+            state.v[..., node],
+            np.array(state.s),
+            state.balance_price[..., node, :] * scale,
+            state.slack[..., limit],
+            state.limit_price[..., limit] * scale,
+        )
+
+    def by_node(self, point: tuple[Floats, ...], scale: float) -> PrimalDual:
+        """The way back."""
+        row, limit = self.row, self._limit(self.row)
+        va, v, s, lam, t, y = point
+        return PrimalDual(
+            va=va[..., row],
+            v=v[..., row],
+            s=s,
+            balance_price=lam[..., row, :] / scale,
+            slack=t[..., limit],
+            limit_price=y[..., limit] / scale,
+        )
+
+    def _limit(self, node: Ints) -> Ints:
+        n = node.size
+        return np.concatenate([node, n + node, np.arange(2 * n, self.active.size)])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -160,6 +189,7 @@ def solution(
     build_s: float,
     solve_s: float,
     message: str,
+    state: PrimalDual | None = None,
 ) -> OpfSolution:
     """What a solver found, in elimination order, as a solution of the case.
 
@@ -190,6 +220,7 @@ def solution(
         build_s=build_s,
         solve_s=solve_s,
         message=message,
+        state=state,
     )
 
 

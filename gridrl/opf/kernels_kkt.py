@@ -68,16 +68,14 @@ def assemble(net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, 
     (angle, voltage). False where a source's pivot is not positive.
     """
     start, stop, _y, _limit, node, source_at, source_q, _cost, _low, _high = net
-    jacobian, limit_jacobian, hessian, bend_v = parts
     n = v.size
     n_source = source_at.size
-    m = start.size
     diagonal[:] = 0.0
     lower[:] = 0.0
     for i in range(n):
         d = diagonal[i]
         d[0, 0] = damping + (HOLD if held[i, 0] else 0.0)
-        d[1, 1] = bend_v[i] + w[i] + w[n + i] + damping + (HOLD if held[i, 1] else 0.0)
+        d[1, 1] = parts[3][i] + w[i] + w[n + i] + damping + (HOLD if held[i, 1] else 0.0)
         a = 2.0 * v[i] * node[i, 0] - node[i, 4]
         b = -2.0 * v[i] * node[i, 1] - node[i, 5]
         d[1, 2] = a
@@ -96,7 +94,15 @@ def assemble(net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, 
             pivot_s[k] = 1.0
         at = 2 + source_q[k]
         diagonal[source_at[k], at, at] -= 1.0 / pivot_s[k]
-    o += 2 * n_source
+    _add_branches(start, stop, block_of, parts, w[o + 2 * n_source :], diagonal, lower)
+    return good
+
+
+@kernel
+def _add_branches(start, stop, block_of, parts, w, diagonal, lower):
+    """Add what branches and their limits, of weights ``w``, give to the blocks."""
+    jacobian, limit_jacobian, hessian, _bend_v = parts
+    m = start.size
     cross = np.empty((4, 4))
     for k in range(m):
         i = start[k]
@@ -104,9 +110,9 @@ def assemble(net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, 
         r = jacobian[k]
         e = limit_jacobian[k]
         bend = hessian[k]
-        wf = w[o + 2 * m + k]
-        wt = w[o + 3 * m + k]
-        h00 = bend[0] + wf * e[0] * e[0] + wt * e[3] * e[3] + w[o + k] + w[o + m + k]
+        wf = w[2 * m + k]
+        wt = w[3 * m + k]
+        h00 = bend[0] + wf * e[0] * e[0] + wt * e[3] * e[3] + w[k] + w[m + k]
         h01 = bend[1] + wf * e[0] * e[1] + wt * e[3] * e[4]
         h02 = bend[2] + wf * e[0] * e[2] + wt * e[3] * e[5]
         h11 = bend[3] + wf * e[1] * e[1] + wt * e[4] * e[4]
@@ -139,14 +145,13 @@ def assemble(net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, 
         cross[3, 0], cross[3, 1], cross[3, 2], cross[3, 3] = -r[3], r[5], 0.0, 0.0
         to = lower[block_of[k]]
         if i > j:
-            for a_ in range(4):
-                for b_ in range(4):
-                    to[a_, b_] += cross[a_, b_]
+            for a in range(4):
+                for b in range(4):
+                    to[a, b] += cross[a, b]
         else:
-            for a_ in range(4):
-                for b_ in range(4):
-                    to[a_, b_] += cross[b_, a_]
-    return good
+            for a in range(4):
+                for b in range(4):
+                    to[a, b] += cross[b, a]
 
 
 @kernel

@@ -7,34 +7,8 @@ import numpy as np
 
 from gridrl.jit import kernel
 from gridrl.opf.kernels_model import add_gradients
-from gridrl.opf.kernels_refine import split_right, split_step
 
 DAMPING_FIRST, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-20, 1e20
-
-
-@kernel
-def workspace(n, n_source, m, n_fill):
-    """Arrays that one solution needs, once for all its iterations."""
-    nh = 2 * n + 2 * n_source + 4 * m
-    parts = (np.zeros((m, 12)), np.zeros((m, 6)), np.zeros((m, 6)), np.zeros(n))
-    matrix = (
-        np.zeros((n, 4, 4)), np.zeros((n_fill, 4, 4)), np.zeros((n, 4, 4)),
-        np.zeros((n_fill, 4, 4)), np.zeros(n_source),
-    )  # fmt: skip
-    scratch = (
-        np.zeros((n, 4)), np.zeros((n, 2)), np.zeros(nh), np.zeros((n, 2)), np.zeros(n_source),
-    )  # fmt: skip
-    return parts, matrix, scratch
-
-
-@kernel
-def new_step(n, n_source, nh):
-    return split_step(np.zeros(4 * n + n_source + nh), n, n_source)
-
-
-@kernel
-def new_right(n, n_source, nh):
-    return split_right(np.zeros(4 * n + n_source + nh), n, n_source)
 
 
 @kernel

@@ -3,14 +3,11 @@
 Cost and violations of a solution come from `gridrl.opf.verify` alone, whichever solver made it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gridrl.case import Case
-from gridrl.grid import Complexes, Floats
+from gridrl.grid import Complexes, Floats, Ints
 
 
 class OpfStatus(IntEnum):
@@ -22,6 +19,28 @@ class OpfStatus(IntEnum):
     FAILED = 3  # the arithmetic broke down, or the solver gave up for another reason
     ISLANDED = 4  # optimal for what is supplied, but some demand has no supply
     TIME_LIMIT = 5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PrimalDual:
+    """Everything that an interior point knows at a point, to begin from: see `solve`'s ``warm``.
+
+    Nodes, sources and inequalities are those of an `gridrl.opf.problem.OpfProblem`, inequalities in
+    the order of `gridrl.opf.kernels_model`. Arrays may have a leading batch axis.
+    """
+
+    va: Floats  # [n_node] rad
+    v: Floats  # [n_node] p.u.
+    s: Floats  # [n_source] p.u.
+    balance_price: Floats  # [n_node, 2] currency/h per p.u. of P and Q drawn
+    slack: Floats  # [n_inequality] p.u., NaN: what the point leaves
+    limit_price: Floats  # [n_inequality] currency/h per p.u., 0 or more
+    mu: float | None = None  # slack times (scaled) multiplier to begin with
+
+    def __getitem__(self, k: int | Ints) -> "PrimalDual":
+        """One of a batch, or some."""
+        parts = {f.name: getattr(self, f.name)[k] for f in fields(self) if f.name != "mu"}
+        return PrimalDual(**parts, mu=self.mu)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,7 +64,7 @@ class OpfSolution:
     fallback: str = ""  # the solver that found this where ``solver`` had failed
     proved: bool = False  # INFEASIBLE by a certificate, not only as far as could be found
     message: str = ""
-    state: tuple[NDArray[np.float64], ...] = field(default=(), repr=False)  # for a warm start
+    state: PrimalDual | None = field(default=None, repr=False)  # of our own solver
 
     @property
     def ok(self) -> bool:

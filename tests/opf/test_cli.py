@@ -74,3 +74,49 @@ def test_a_grid_without_costs_says_so(cli):
     ran = cli("opf", "example_simple")
     assert ran.code == 0
     assert "No unit has a cost" in ran.out
+
+
+API = pglib_files.path_of("30_as__api")
+
+
+def test_switching_says_what_to_open_and_what_it_saves(cli):
+    ran = cli("opf", API, "--switch", "--max-switches", 2, "--budget", 40)
+    assert ran.code == 0
+    assert "4,996.21 -> 2,797" in ran.out
+    assert "44.01 %" in ran.out
+    assert ran.out.count("open line:") == 2
+    assert "N-1 at the optimal dispatch" in ran.out
+    assert "1 switched: cost" in ran.err
+
+
+def test_switching_in_json_can_be_taken_up(cli):
+    ran = cli("opf", API, "--switch", "--max-switches", 1, "--budget", 20, "--json")
+    assert ran.code == 0
+    found = ran.document
+    assert found["saving_percent"] == pytest.approx(38.10, abs=0.01)
+    assert found["ac_opfs"] <= 20
+    assert found["stopped"] is False
+    assert set(found["n1"]) == {"verdict", "before", "after"}
+    assert found["solution"]["max_violation_pu"] < 1e-6
+    again = cli("opf", API, "--open", found["switch"][0]["open"], "--json")
+    assert again.document["cost"] == pytest.approx(found["cost"], rel=1e-6)
+
+
+def test_n1_secure_says_where_nothing_is_left(cli):
+    ran = cli("opf", API, "--switch", "--n1-secure", "--budget", 20)
+    assert ran.code == 0
+    assert "No switching was found" in ran.out
+    assert "no worse in N-1" in ran.out
+
+
+def test_a_senseless_limit_after_outages_is_refused(cli):
+    for limit in ("0", "nan", "20000"):
+        ran = cli("opf", API, "--switch", "--n1-limit", limit)
+        assert ran.code == 2
+        assert "--n1-limit" in ran.err
+
+
+def test_switching_an_infeasible_case_is_no_crash(cli):
+    ran = cli("opf", CASE, "--scale-load", 2, "--switch")
+    assert ran.code == 1
+    assert "no dispatch meets all limits" in ran.err

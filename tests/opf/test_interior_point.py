@@ -51,6 +51,50 @@ def test_a_warm_start_from_the_solution_stays_there(case30):
     assert judged(case30, again).cost == pytest.approx(judged(case30, first).cost, rel=1e-7)
 
 
+@pytest.mark.parametrize("name", ("14_ieee", "24_ieee_rts", "30_ieee", "57_ieee", "118_ieee"))
+def test_a_full_state_restarts_in_a_few_iterations(name):
+    """At the same point, and with every load moved by up to 1 %."""
+    case = gridrl.load(pglib_files.path_of(name))
+    first = solve(case)
+    again = solve(case, warm=first)
+    assert again.iterations <= 4
+    assert judged(case, again).cost == pytest.approx(judged(case, first).cost, rel=1e-7)
+    factor = np.random.default_rng(2).uniform(0.99, 1.01, case.grid.n_unit)
+    moved = replace(
+        case,
+        injection=replace(case.injection, p=case.injection.p * factor, q=case.injection.q * factor),
+    )
+    cold, warm = solve(moved), solve(moved, warm=first)
+    assert warm.iterations <= 4
+    assert judged(moved, warm).cost == pytest.approx(judged(moved, cold).cost, rel=1e-7)
+    assert judged(moved, warm).max_violation_pu < LIMITS
+
+
+def test_the_full_state_satisfies_the_conditions_of_optimality(case30):
+    """Complementarity, and stationarity of every generator: cost slope = price + its limits'."""
+    solution = solve(case30)
+    state, problem = solution.state, build_problem(case30)
+    assert (state.slack >= 0).all()
+    assert (state.limit_price >= 0).all()
+    assert (state.slack * state.limit_price).max() < 1e-3  # currency/h
+    n, ns, sources = problem.n_node, problem.sources.n, problem.sources
+    slope = (sources.coefficient * np.arange(sources.coefficient.shape[1]))[:, 1:]
+    slope = (slope * state.s[:, None] ** np.arange(slope.shape[1])).sum(axis=1)
+    price = state.balance_price[sources.node, sources.reactive.astype(int)]
+    low, high = np.split(state.limit_price[2 * n : 2 * n + 2 * ns], 2)
+    np.testing.assert_allclose(slope - low + high, price, atol=1e-4)
+
+
+def test_a_state_of_another_problem_is_refused_and_a_solution_of_one_used(case30):
+    other = solve(gridrl.load(pglib_files.path_of("14_ieee")))
+    with pytest.raises(GridError, match="other nodes, branches or sources"):
+        solve(case30, warm=other.state)
+    opened = gridrl.open_elements(case30, [case30.grid.element_label[0].split(" ")[0]])
+    base, alone = solve(case30), solve(opened)
+    warm = solve(opened, warm=base)  # fewer branches: only dispatch and voltages fit
+    assert judged(opened, warm).cost == pytest.approx(judged(opened, alone).cost, rel=1e-7)
+
+
 def test_prices_are_the_marginal_cost_of_a_load(case30):
     """A load of 0.01 MW more costs what the price at its bus says."""
     base = solve(case30)
