@@ -79,7 +79,7 @@ def bench(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Race our engine against other programs; needs the repository and the extra [peers]."""
+    """Race our engine against other programs; needs the repository and the extra `peers`."""
     from gridrl.errors import CaseError
 
     if suite not in SUITES:
