@@ -28,7 +28,8 @@ from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 
 SCREEN_WORK = 1.2e9  # branch loadings in the screen of outages: some tenths of a second
-FINALISTS = 1500  # actions screened with more than the worst outages
+FINALISTS = 800  # best actions that are screened with all outages, not only the worst
+PASSES = 8
 DOUBT = 0.02  # loading that the screen may be off
 
 
@@ -59,7 +60,7 @@ def screen(
     Flows before an action are those of AC power flows, intact and after every loss, wherever these
     have a solution; only what the action changes is DC. ``standing`` is the case itself, solved
     with all contingencies: its worst losses are screened for every action, the others for the
-    actions that look best then, as far as `SCREEN_WORK` goes.
+    actions that look best, as far as `SCREEN_WORK` goes.
     """
     moves, covered = moves_of(case, actions)
     engine = prepare(case, options=options)
@@ -90,13 +91,8 @@ def screen(
     first = min(_afford(len(moves), case), -(-which.size // 6))
     worst = np.argsort(-np.nan_to_num(standing.pair_loading[which], nan=-1.0), kind="stable")
     _fill(screened, task, whole, np.sort(worst[:first]))
-    best = screened.ranking()
-    place = np.full(len(actions), -1, np.int64)
-    place[covered] = np.arange(covered.size)
-    at = place[best]
-    at = at[(at >= 0) & np.isfinite(alone[np.maximum(at, 0)])][:finalists]
     if first < which.size:
-        _fill(screened, task, np.sort(at), np.arange(which.size))
+        _refine(screened, task, np.arange(which.size))
     return screened, covered.size
 
 
@@ -129,6 +125,25 @@ class _Task:
     alone: Floats  # [n_move] highest loading without any loss
     highest: float  # loading of the intact grid that no action should exceed
     keep: int
+
+
+def _refine(screened: Screened, task: _Task, every: Ints) -> None:
+    """Screen the best actions with all losses, until the best are all screened with all.
+
+    A screen with some losses is a lower bound: what has had no more stays behind at the end.
+    """
+    place = np.full(screened.value.size, -1, np.int64)
+    place[task.covered] = np.arange(task.covered.size)
+    whole = ~np.isfinite(task.alone)
+    for _ in range(PASSES):
+        at = place[screened.ranking()]
+        at = at[at >= 0][:FINALISTS]
+        new = np.sort(at[~whole[at]])
+        if not new.size:
+            return
+        _fill(screened, task, new, every)
+        whole[new] = True
+    screened.doubtful[task.covered[~whole]] = True
 
 
 def _fill(screened: Screened, task: _Task, order: Ints, some: Ints) -> None:
