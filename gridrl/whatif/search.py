@@ -171,6 +171,7 @@ def search(
     task = _Task(case, contingencies, reference, options, usual, progress)
     proofs = max(2, int(PROOF_WORK / (each + 1) / case.grid.n_branch))
     budget = min(budget, int(TRY_WORK / case.grid.n_branch) + 2 * proofs * (each + 1))
+    pairs = pairs and proofs >= enough  # on a large grid two proofs are all there is time for
     enough = min(enough, proofs)
     part = 0.72 if pairs else 1.0
     most = min(MOST_TRIED, int(TRY_WORK / (1 + keep) / case.grid.n_branch) + 1)

@@ -93,8 +93,8 @@ def mend(
             break
         if means is not None and not has_means(case, means):
             continue
-        if means is Means.SHEDDING and not best.found.voltage[0]:
-            break  # no load is cut now for a voltage that some outage might break
+        if means is not None and not best.found.voltage[0]:
+            break  # no power is moved now for a voltage that some outage might break
         progress("voltages" if means is None else f"voltages with {means.name.lower()}")
         levers = levers_of(case, means, locked)
         if not (levers.high - levers.low > levers.grain / 2).any():
