@@ -135,7 +135,8 @@ def _refine(screened: Screened, task: _Task, every: Ints) -> None:
     place = np.full(screened.value.size, -1, np.int64)
     place[task.covered] = np.arange(task.covered.size)
     whole = ~np.isfinite(task.alone)
-    for _ in range(PASSES):
+    each = max(1, FINALISTS * every.size * task.found.case.grid.n_branch)
+    for _ in range(min(PASSES, max(1, round(SCREEN_WORK / each)))):
         at = place[screened.ranking()]
         at = at[at >= 0][:FINALISTS]
         new = np.sort(at[~whole[at]])

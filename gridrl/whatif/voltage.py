@@ -35,7 +35,7 @@ from gridrl.whatif.voltages import (
     voltage_standing,
 )
 
-ROUNDS = 6
+ROUNDS, ROUNDS_LARGE = 6, 2  # of programs
 VOLTAGE_STATES, LOADING_STATES = 20, 8  # contingencies of one program, the worst first
 LARGE = 1e7  # branch loadings of N-1 from which only set points, taps and shunts are tried
 NEAR_VOLTAGE, NEAR_LOADING = 0.02, 0.9  # from where a voltage (p.u.) or loading is a constraint
@@ -78,8 +78,9 @@ def mend(
     locked
         Elements that keep their set points and steps.
     """
-    if not reference.solved:
-        return []
+    large = _large(case, contingencies)
+    if not reference.solved or (large and not found.voltage[0]):
+        return []  # on a large grid what an outage might break is only told: it takes too long
     standing = voltage_standing(case, found, contingencies, options)
     levers = levers_of(case, None, locked)
     best = Mended(
@@ -87,7 +88,6 @@ def mend(
         standing=standing, value=float(values(found, reference)[0]), solves=0,
     )  # fmt: skip
     out = []
-    large = case.grid.n_branch * len(contingencies) > LARGE
     for means in [means for means in stages if means is None or not large]:
         if best.standing.clean:
             break
@@ -107,6 +107,10 @@ def mend(
     return out
 
 
+def _large(case: Case, contingencies: Contingencies) -> bool:
+    return case.grid.n_branch * len(contingencies) > LARGE
+
+
 def _carried(best: Mended, levers: Levers) -> Floats:
     """The change so far, for more controls: voltages first, then the powers they share."""
     third = levers.controls.cuts[2]
@@ -124,7 +128,7 @@ def _improved(
     allowed = max(1.0, best.value) + 1e-3
     solves = 0
     program: _Program | None = None
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS_LARGE if _large(best.case, contingencies) else ROUNDS):
         if best.standing.clean:
             break
         program = program or _program_of(best, contingencies, options)
