@@ -24,6 +24,7 @@ class Simulated:
     observation: Any
     actions: list[Any]
     terminal: np.ndarray  # [dim_topo] our terminal of each of its elements
+    environment: Any  # kept alive: its observation is no good without it
 
     def simulate(self, which: np.ndarray) -> tuple[float, list[np.ndarray | None]]:
         """CPU seconds for these actions, and the line loadings of each (None: game over)."""
@@ -108,5 +109,5 @@ def _translated(env: Any, observation: Any, actions: list[Any], case: Case) -> S
     closed = np.repeat(case.topology.closed, len(actions), axis=0)
     return Simulated(
         case=case, topology=Topology(busbar=busbar, closed=closed), observation=observation,
-        actions=actions, terminal=terminal,
+        actions=actions, terminal=terminal, environment=env,
     )  # fmt: skip
