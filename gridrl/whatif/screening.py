@@ -27,7 +27,7 @@ from gridrl.powerflow.sensitivity import (
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 
-SCREEN_WORK = 1.2e9  # branch loadings in the screen of outages: some tenths of a second
+SCREEN_WORK = 8e8  # branch loadings in the screen of outages: some tenths of a second
 FINALISTS = 800  # best actions that are screened with all outages, not only the worst
 PASSES = 8
 DOUBT = 0.02  # loading that the screen may be off
