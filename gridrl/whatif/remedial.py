@@ -79,15 +79,7 @@ def recommend(
     'voltage'
     """
     say = progress or (lambda _: None)
-    if known is not None:
-        contingencies, base = known.contingencies, state_of(known)
-    else:
-        contingencies = n_minus_1(case) if contingencies is None else contingencies
-        say(f"solving the case with {len(contingencies)} contingencies")
-        base = secure_topologies(case, case.topology, contingencies, options=options.flow)
-    if known is not None and options.voltage and base.voltage[0]:
-        # a sweep counts the voltages that an outage breaks, not those that stay broken after it
-        base = secure_topologies(case, case.topology, contingencies, options=options.flow)
+    contingencies, base = _before(case, options, contingencies, known, say)
     reference = reference_of(base)
     now = float(values(base, reference)[0])
     tried = {"candidates": 0, "screened_dc": 0, "ac_solves": base.solves, "exhaustive_ac_solves": 0}
@@ -115,6 +107,23 @@ def recommend(
         case=case, contingencies=contingencies, reference=reference, base=base,
         recommendations=tuple(ranked(found, options.top)), tried=tried, flow=options.flow,
     )  # fmt: skip
+
+
+def _before(
+    case: Case, options: RemedialOptions, contingencies: Contingencies | None,
+    known: SecurityResult | None, say: Say,
+) -> tuple[Contingencies, TopologySecurity]:  # fmt: skip
+    """The contingencies, and how the case itself stands after them."""
+    if known is not None:
+        contingencies, base = known.contingencies, state_of(known)
+        # a sweep counts the voltages that an outage breaks, not those that stay broken after it
+        if not (options.voltage and base.voltage[0]):
+            return contingencies, base
+    contingencies = n_minus_1(case) if contingencies is None else contingencies
+    say(f"solving the case with {len(contingencies)} contingencies")
+    return contingencies, secure_topologies(
+        case, case.topology, contingencies, options=options.flow
+    )
 
 
 def _allowed(
