@@ -241,17 +241,15 @@ def apply_actions(case: Case, actions: Actions, chosen: Sequence[tuple[int, ...]
     grid = case.grid
     busbar = np.repeat(case.topology.busbar, len(chosen), axis=0)
     closed = np.repeat(case.topology.closed, len(chosen), axis=0)
-    by_element = _grouped(grid.branch_element, grid.n_element)
-    by_substation = _grouped(grid.terminal_substation, grid.n_substation)
     for state, several in enumerate(chosen):
         for k in several:
             if actions.kind[k] == CONFIGURE:
-                here = by_substation[actions.substation[k]]
+                here = np.flatnonzero(grid.terminal_substation == actions.substation[k])
                 row = busbar[state]
                 row[here] = np.minimum(row[here], 1)
                 row[actions.on_busbar2(k)] = 2
             else:
-                branch = by_element[actions.element[k]]
+                branch = np.flatnonzero(grid.branch_element == actions.element[k])
                 closed[state, branch] = actions.kind[k] == CLOSE
                 if actions.kind[k] == CLOSE:
                     ends = np.concatenate([branch, branch + grid.n_branch])

@@ -19,7 +19,7 @@ from gridrl.powerflow.limited import Reactive, limited_base
 from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.nearby import SolvedBase, solve_nearby, solved_base
 from gridrl.powerflow.once import Once, packed
-from gridrl.powerflow.options import FlowOptions
+from gridrl.powerflow.options import FlowOptions, has_voltages
 from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import (
     Solved,
@@ -292,7 +292,7 @@ def flow_result(
         solved.v, states.changes, model.network_arrays, model.base_topology, model.pattern.node,
         s_from, s_to,
     )  # fmt: skip
-    diverged = ~np.isin(solved.status, (0, 1))
+    diverged = ~has_voltages(solved.status)
     s_from[diverged] = np.nan
     s_to[diverged] = np.nan
     return FlowResult(

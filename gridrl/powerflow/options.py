@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class FlowStatus(IntEnum):
     """How the solution of one state ended."""
@@ -12,6 +15,11 @@ class FlowStatus(IntEnum):
     ISLANDED = 1  # solved; some busbars have no path to a reference and are dead
     DIVERGED = 2  # no solution found
     BLACKOUT = 3  # no reference left: nothing is supplied
+
+
+def has_voltages(status: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Whether states with these `FlowStatus` have a solution."""
+    return np.asarray(status <= FlowStatus.ISLANDED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.grid import Bools, Complexes, Floats, Grid, Injection, Ints, Topology
-from gridrl.powerflow.options import FlowStatus
+from gridrl.powerflow.options import has_voltages
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,7 +35,7 @@ class FlowResult:
 
     def solved(self) -> Bools:
         """[B] whether the state has voltages (status OK or ISLANDED)."""
-        return np.isin(self.status, (FlowStatus.OK, FlowStatus.ISLANDED))
+        return has_voltages(self.status)
 
     def terminal_node(self, state: int = 0) -> Ints:
         """[n_terminal] node of every terminal in one state, -1 where disconnected or open."""
@@ -93,7 +93,7 @@ class FlowResult:
             np.maximum(i_from / grid.i_max_from, i_to / grid.i_max_to), s / grid.s_max
         )
         rated = np.isfinite(grid.i_max_from) | np.isfinite(grid.i_max_to) | np.isfinite(grid.s_max)
-        solved = np.isin(self.status[states], (FlowStatus.OK, FlowStatus.ISLANDED))
+        solved = has_voltages(self.status[states])
         return np.where(rated & solved[:, None], parts, np.nan)
 
     def unit_power(self, state: int = 0) -> Complexes:

@@ -19,7 +19,7 @@ from gridrl.powerflow.kernels_limits import check_states
 from gridrl.powerflow.limits import Findings, Limits, limits_of
 from gridrl.powerflow.model import DEMAND_KINDS, Model
 from gridrl.powerflow.nearby import SolvedBase, solve_nearby
-from gridrl.powerflow.options import FlowStatus
+from gridrl.powerflow.options import FlowStatus, has_voltages
 from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import Changes, make_states, pool
 from gridrl.security.contingency import Contingencies, n_minus_1
@@ -264,7 +264,7 @@ def _newton_part(sweep: _Sweep, _outage: Ints, which: Ints) -> None:
     sweep.iterations[which] = solved.iterations
     dead = np.diff(states.dead_of) > sweep.dead_in_base
     islanded = np.where(dead, FlowStatus.ISLANDED, FlowStatus.OK)
-    fine = np.isin(solved.status, (FlowStatus.OK, FlowStatus.ISLANDED))
+    fine = has_voltages(solved.status)
     sweep.status[which] = np.where(fine, islanded, solved.status)
     sweep.lost_load[which] = states.lost - sweep.lost_in_base
     for at, state in enumerate(which):

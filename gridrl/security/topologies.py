@@ -19,7 +19,7 @@ from gridrl.powerflow.kernels_limits import check_states
 from gridrl.powerflow.limits import ROUNDING, Findings, Limits, limits_of
 from gridrl.powerflow.model import load_rows
 from gridrl.powerflow.nearby import ITERATIONS, NO_LIMITS, PATIENCE
-from gridrl.powerflow.options import FlowOptions, FlowStatus
+from gridrl.powerflow.options import FlowOptions, FlowStatus, has_voltages
 from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import LANES, LOWEST, Solved, States, changes_of, make_states, solve
 from gridrl.security.contingency import Contingencies
@@ -173,7 +173,7 @@ def _secure(
     model, injection = engine.model, engine.case.injection
     states, solved = engine.solve(topology)
     limits = limits_of(model)
-    ok = np.isin(solved.status, (FlowStatus.OK, FlowStatus.ISLANDED))
+    ok = has_voltages(solved.status)
     found = _check(engine, states, solved.v, np.flatnonzero(ok), limits)
     out.status[rows], out.lost[rows] = solved.status, states.lost
     for name in ("loading", "branch", "voltage"):
@@ -305,7 +305,7 @@ def _newton(
     after = _after(engine.case.grid, topology, contingencies, state, which)
     states = make_states(model, changes_of(model, after), injection, np.zeros(which.size, np.int64))
     solved: Solved = solve(model, states, injection, start, engine.options, start_of=state)
-    ok: Bools = np.isin(solved.status, (FlowStatus.OK, FlowStatus.ISLANDED))
+    ok: Bools = has_voltages(solved.status)
     found = _check(engine, states, solved.v, np.flatnonzero(ok), limits)
     out.pair_status[pairs], out.pair_lost[pairs] = solved.status, states.lost
     kept = pairs[ok]

@@ -7,9 +7,8 @@ import numpy as np
 
 from gridrl.case import Case
 from gridrl.grid import Floats
-from gridrl.powerflow.flow import flow
 from gridrl.powerflow.model import DEMAND_KINDS
-from gridrl.powerflow.options import FlowOptions
+from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 
@@ -20,26 +19,24 @@ RENEWABLE, STORAGE_KINDS = ("sgen",), ("storage", "battery")
 SPELLED, NAMED = 4, 3  # changes up to which each is spelled out; those named of many
 
 
-def moved_flows(
-    before: Case, after: Case, base: TopologySecurity, contingencies: Contingencies,
-    options: FlowOptions,
-) -> list[Row]:  # fmt: skip
-    """The branches whose flow an action changes most, the relieved one first.
-
-    Compared in the state that was worst before: the intact grid if that had the highest loading,
-    else the grid after its worst contingency. Rows: ``element, before_mw, after_mw, before_percent,
-    after_percent, outage`` (empty for the intact grid).
-    """
-    grid = before.grid
+def loaded_state(base: TopologySecurity) -> tuple[int, int]:
+    """The outage (-1: none) after which a loading is highest, and the branch that has it."""
     pair = np.nan_to_num(base.pair_loading, nan=0.0)
     at = int(np.argmax(pair)) if pair.size else -1
-    intact = at < 0 or np.nan_to_num(base.loading[0], nan=0.0) >= pair[at]
-    outage = -1 if intact else int(base.contingency[at])
-    worst = int(base.branch[0] if intact else base.pair_branch[at])
-    states = [without(case, contingencies, outage) for case in (before, after)]
-    results = [flow(case, options=options) for case in states]
-    power = [np.nan_to_num(r.s_from[0].real) * grid.s_base_mva for r in results]
-    loading = [np.nan_to_num(r.loading(0), nan=0.0) * 100.0 for r in results]
+    if at < 0 or np.nan_to_num(base.loading[0], nan=0.0) >= pair[at]:
+        return -1, int(base.branch[0])
+    return int(base.contingency[at]), int(base.pair_branch[at])
+
+
+def moved_flows(was: FlowResult, now: FlowResult, worst: int, outage: str) -> list[Row]:
+    """The branches whose flow an action changes most, the relieved one (``worst``) first.
+
+    Rows: ``element, before_mw, after_mw, before_percent, after_percent, outage`` (empty for the
+    intact grid).
+    """
+    grid = was.grid
+    power = [np.nan_to_num(r.s_from[0].real) * grid.s_base_mva for r in (was, now)]
+    loading = [np.nan_to_num(r.loading(0), nan=0.0) * 100.0 for r in (was, now)]
     change = np.abs(power[1] - power[0])
     change[worst] = np.inf
     order = np.argsort(-change, kind="stable")[:SHOWN]
@@ -48,7 +45,7 @@ def moved_flows(
             "element": grid.branch_label[k],
             "before_mw": float(power[0][k]), "after_mw": float(power[1][k]),
             "before_percent": float(loading[0][k]), "after_percent": float(loading[1][k]),
-            "outage": contingencies.name[outage] if outage >= 0 else "",
+            "outage": outage,
         }
         for k in order.tolist()
         if change[k] > 0.05

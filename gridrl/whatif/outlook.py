@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridrl.grid import Bools, Floats, Ints
-from gridrl.powerflow.options import FlowStatus
+from gridrl.powerflow.options import FlowStatus, has_voltages
 from gridrl.security.topologies import TopologySecurity
 
 SHED = 1e-6  # p.u.: less is rounding
@@ -35,7 +35,7 @@ class Reference:
 
 def reference_of(base: TopologySecurity) -> Reference:
     """The bar that the first state of ``base`` sets, contingencies in order."""
-    solved = bool(np.isin(base.status[0], (FlowStatus.OK, FlowStatus.ISLANDED)))
+    solved = bool(has_voltages(base.status)[0])
     return Reference(
         solved=solved,
         whole=bool(base.status[0] == FlowStatus.OK),
@@ -53,7 +53,7 @@ def values(found: TopologySecurity, reference: Reference) -> Floats:
     Where only some contingencies of a state were solved, this is what is known so far: solving more
     of them can only raise it.
     """
-    solved = np.isin(found.status, (FlowStatus.OK, FlowStatus.ISLANDED))
+    solved = has_voltages(found.status)
     worst = np.where(solved, np.nan_to_num(found.loading, nan=0.0), np.inf)
     counts = ~reference.unsolved[found.contingency]
     after = np.where(counts, np.nan_to_num(found.pair_loading, nan=0.0), 0.0)

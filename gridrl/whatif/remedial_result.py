@@ -5,11 +5,13 @@ from functools import cached_property
 from typing import Any
 
 from gridrl.case import Case
+from gridrl.powerflow.flow import flow
 from gridrl.powerflow.options import FlowOptions
+from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity
 from gridrl.whatif.edits import parse_edit
-from gridrl.whatif.explain import explanation, moved_flows, unsolved
+from gridrl.whatif.explain import explanation, loaded_state, moved_flows, unsolved, without
 from gridrl.whatif.outlook import REFUSED, Reference, states_outside, values
 from gridrl.whatif.ranking import Recommendation
 from gridrl.whatif.standing import proof_of, standing_of
@@ -76,13 +78,38 @@ class RemedialResult:
         given = (self.base, self.contingencies, self.reference)
         return standing_of(self.case, *given, voltages), voltages
 
+    def _moves(self, after: Case) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Flows and voltages that an action moves, each in the state that was worst before."""
+        outage, branch = loaded_state(self.base)
+        voltages = self._before[1]
+        flows = {outage: self._solved(after, outage)}
+        why = moved_flows(self._worst[outage], flows[outage], branch, self._named(outage))
+        if voltages.clean:
+            return why, []
+        outage = voltages.worst_outage
+        now = flows[outage] if outage in flows else self._solved(after, outage)
+        return why, moved_voltages(self._worst[outage], now, self._named(outage))
+
+    @cached_property
+    def _worst(self) -> dict[int, FlowResult]:
+        """The case after the outages (-1: none) that cards compare actions in."""
+        outages = {loaded_state(self.base)[0]}
+        if not self._before[1].clean:
+            outages.add(self._before[1].worst_outage)
+        return {outage: self._solved(self.case, outage) for outage in outages}
+
+    def _solved(self, case: Case, outage: int) -> FlowResult:
+        return flow(without(case, self.contingencies, outage), options=self.flow)
+
+    def _named(self, outage: int) -> str:
+        return self.contingencies.name[outage] if outage >= 0 else ""
+
     def _card(self, rank: int, r: Recommendation) -> dict[str, Any]:
-        before, voltages = self._before
+        before, _ = self._before
         given = (self.contingencies, self.reference)
         mine = voltage_standing(r.case, r.found, self.contingencies, self.flow)
         after = standing_of(r.case, r.found, *given, mine)
-        why = moved_flows(self.case, r.case, self.base, self.contingencies, self.flow)
-        moved = moved_voltages(self.case, r.case, voltages, self.contingencies, self.flow)
+        why, moved = self._moves(r.case)
         return {
             "rank": rank, "kind": r.kind, "action": r.action, "elements": list(r.elements),
             "steps": r.steps, "moved_mw": r.moved_mw, "cost": r.cost, "cost_unit": r.cost_unit,

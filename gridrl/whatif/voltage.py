@@ -9,44 +9,33 @@ limits of machines before any contingency are constraints, too.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import scipy.sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from gridrl.case import Case
 from gridrl.grid import Floats, Ints, Topology
 from gridrl.powerflow.engine import prepare
-from gridrl.powerflow.linear import Linear, Watched
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
 from gridrl.security.topologies import TopologySecurity, secure_topologies
-from gridrl.whatif.dispatch_program import reference_room
-from gridrl.whatif.levers import Levers, levers_of, moved_case, power_change, rounded
+from gridrl.whatif.levers import Levers, levers_of, moved_case, power_change
 from gridrl.whatif.outlook import REFUSED, Reference, outside, values
 from gridrl.whatif.redispatch import Means, has_means
-from gridrl.whatif.voltages import (
-    INTACT,
-    VoltageStanding,
-    depths,
-    limits_of_nodes,
-    voltage_standing,
+from gridrl.whatif.voltage_program import (
+    NEAR_LOADING,
+    SET_POINT_REACH,
+    TAP_REACH,
+    Program,
+    program_of,
+    solved,
 )
+from gridrl.whatif.voltages import VoltageStanding, voltage_standing
 
 ROUNDS, ROUNDS_LARGE = 6, 2  # of programs
 VOLTAGE_STATES, LOADING_STATES = 20, 8  # contingencies of one program, the worst first
 LARGE = 1e7  # branch loadings of N-1 from which only set points, taps and shunts are tried
-NEAR_VOLTAGE, NEAR_LOADING = 0.02, 0.9  # from where a voltage (p.u.) or loading is a constraint
-MOST_VOLTAGES, MOST_LOADINGS = 40, 20  # constraints of each state
-MOST_INTACT = 300  # voltages of the intact state: what is not watched there may be moved back
-MOST_CONTROLS = 60  # set points of one program, and as many of everything else
-AIM_VOLTAGE, AIM_LOADING = 5e-4, 0.997  # what the program keeps free for what is not linear
-VOLTAGE_PRICE, LOADING_PRICE = 1e5, 1e4  # of what is beyond a limit, per p.u., against moves
-SET_POINT_REACH, TAP_REACH = 0.05, 5.0  # p.u. and positions that one program may move
 LESS = 0.98  # part of the badness that an answer must leave at most
-GAP, NODES = 1e-3, 500  # where the search for whole steps ends
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,12 +116,12 @@ def _improved(
     reach[:first], reach[first:second] = SET_POINT_REACH, TAP_REACH
     allowed = max(1.0, best.value) + 1e-3
     solves = 0
-    program: _Program | None = None
+    program: Program | None = None
     for _ in range(ROUNDS_LARGE if _large(best.case, contingencies) else ROUNDS):
         if best.standing.clean:
             break
         program = program or _program_of(best, contingencies, options)
-        wanted = _solved(levers, program, best.change, reach)
+        wanted = solved(levers, program, best.change, reach)
         if wanted is None or (np.abs(wanted - best.change) < levers.grain / 2).all():
             break
         after = replace(best, change=wanted, case=moved_case(levers, wanted))
@@ -174,59 +163,11 @@ def _better(after: Mended, best: Mended) -> bool:
     return now < LESS * before or (now <= before and fewer)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Program:
-    """Rows ``matrix @ (change - now) <= left`` at a price per unit beyond; inf: not beyond."""
-
-    matrix: Floats  # [m, n_control]
-    left: Floats  # [m]
-    price: Floats  # [m]
-    room: tuple[float, float]  # p.u. that the sum of all powers may change
-    chosen: Ints  # controls that may move: the most effective ones
-    contingency: Ints  # those whose states are in the rows
-
-
-def _program_of(best: Mended, contingencies: Contingencies, options: FlowOptions) -> _Program:
+def _program_of(best: Mended, contingencies: Contingencies, options: FlowOptions) -> Program:
     """The constraints of the intact state and of the worst contingencies, linearised."""
     which = _worst(best)
     result = _states(best, which, contingencies, options)
-    parts = []
-    for state in np.flatnonzero(result.solved()).tolist():
-        linear = Linear(result, state, best.levers.controls)
-        parts.append(_voltage_rows(linear, result, state))
-        parts.append(_loading_rows(linear, result, state))
-        if state == 0:
-            parts.append(_reactive_rows(linear))
-    powers = best.levers.controls.unit.size
-    matrix, left, price = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    return _Program(
-        matrix=matrix,
-        left=left,
-        price=price,
-        chosen=_most_effective(best, matrix, left),
-        contingency=which,
-        room=reference_room(best.case, result.unit_power(0).real) if powers else (0.0, 0.0),
-    )
-
-
-def _most_effective(best: Mended, matrix: Floats, left: Floats) -> Ints:
-    """The controls that can do most about what is beyond a limit, and those moved already.
-
-    Few are asked for then, and the program is small on a grid with a thousand of them.
-    """
-    levers, first = best.levers, len(best.levers.controls.held)
-    room = np.maximum(levers.high, -levers.low)
-    room[:first] = np.minimum(room[:first], SET_POINT_REACH)
-    power = room[levers.controls.cuts[2] :]
-    power[:] = np.minimum(power, np.median(power)) if power.size else power
-    wrong = np.flatnonzero(left < 0.0)
-    gain = np.abs(matrix[wrong]) * room
-    share = gain / np.maximum(gain.max(axis=1, keepdims=True), 1e-12)
-    effect = share.sum(axis=0)
-    effect[best.change != 0.0] = np.inf
-    order = np.argsort(-effect, kind="stable")
-    parts = order[order < first], order[order >= first]  # powers crowd no set point out
-    return np.sort(np.concatenate([part[:MOST_CONTROLS] for part in parts]))
+    return program_of(best.levers, best.change, result, which)
 
 
 def _worst(best: Mended) -> Ints:
@@ -250,91 +191,3 @@ def _states(
         busbar[row, 2 * case.grid.n_branch + unit[u_of[k] : u_of[k + 1]]] = 0
     split = np.unique(case.grid.terminal_substation[(case.topology.busbar[0] == 2)])
     return prepare(case, split=split, options=options).flow(Topology(busbar=busbar, closed=closed))
-
-
-Rows = tuple[Floats, Floats, Floats]
-
-
-def _voltage_rows(linear: Linear, result: FlowResult, state: int) -> Rows:
-    """Voltages near their limits or beyond them."""
-    beyond = depths(result, state)
-    node = _highest(beyond, -NEAR_VOLTAGE, MOST_VOLTAGES if state else MOST_INTACT)
-    low, high = limits_of_nodes(result)
-    low, high, v = low[node], high[node], np.abs(result.v[state][node])
-    matrix = linear.rows(linear.voltages(node))
-    aim = np.minimum(AIM_VOLTAGE, np.nan_to_num(high - low, posinf=1.0) / 4.0)
-    over, under = np.isfinite(high), low > 0.0
-    return (
-        np.concatenate([matrix[over], -matrix[under]]),
-        np.concatenate([(high - aim - v)[over], (v - low - aim)[under]]),
-        np.full(int(over.sum() + under.sum()), VOLTAGE_PRICE * (INTACT if state == 0 else 1.0)),
-    )
-
-
-def _loading_rows(linear: Linear, result: FlowResult, state: int) -> Rows:
-    """Loadings near the rating: what is beyond it already must not grow."""
-    loading = np.nan_to_num(result.loading(state), nan=0.0)
-    branch = _highest(loading, NEAR_LOADING, MOST_LOADINGS)
-    left = np.maximum(AIM_LOADING - loading[branch], 0.0)
-    return linear.rows(linear.loadings(branch)), left, np.full(branch.size, LOADING_PRICE)
-
-
-def _reactive_rows(linear: Linear) -> Rows:
-    """Reactive power of machines that hold a voltage: within its range, or not further out."""
-    node = linear.holding_nodes()
-    watched: Watched = linear.reactive(node)
-    low, high = linear.reactive_range(node)
-    over, under = np.isfinite(high), np.isfinite(low)
-    matrix, q = linear.rows(watched), watched.value
-    left = np.concatenate([(high - q)[over], (q - low)[under]])
-    return (
-        np.concatenate([matrix[over], -matrix[under]]),
-        np.maximum(left, 0.0),
-        np.full(left.size, np.inf),
-    )
-
-
-def _highest(value: Floats, least: float, most: int) -> Ints:
-    order = np.argsort(-value, kind="stable")[:most]
-    return np.sort(order[value[order] > least])
-
-
-def _solved(levers: Levers, program: _Program, now: Floats, reach: Floats) -> Floats | None:
-    """[n_control] the cheapest change that keeps the rows, as far as they can be kept."""
-    some = program.chosen
-    low = np.maximum(levers.low, now - reach)[some]
-    high = np.minimum(levers.high, now + reach)[some]
-    most_moved = np.abs(program.matrix[:, some]) @ np.maximum(high - now[some], now[some] - low)
-    rows_kept = np.flatnonzero(most_moved > program.left)  # the others cannot be broken
-    dense, left, price = (
-        program.matrix[np.ix_(rows_kept, some)], program.left[rows_kept], program.price[rows_kept],
-    )  # fmt: skip
-    n, m = some.size, left.size
-    soft = np.isfinite(price)
-    cost = np.concatenate([levers.price[some], levers.price[some], np.where(soft, price, 0.0)])
-    matrix = scipy.sparse.csr_array(dense)
-    power = (some >= levers.controls.cuts[2]).astype(np.float64)
-    total = float(power @ now[some])
-    rows: Any = scipy.sparse.vstack(
-        [scipy.sparse.hstack([matrix, -matrix, -scipy.sparse.eye_array(m)]),
-         scipy.sparse.csr_array(np.concatenate([power, -power, np.zeros(m)])[None])]
-    )  # fmt: skip
-    room = program.room
-    most = np.concatenate([left + dense @ now[some], [total + room[1]]])
-    least = np.concatenate([np.full(m, -np.inf), [total + room[0]]])
-    # up and down apart, each with its price, then what is beyond each row
-    bounds = Bounds(
-        np.concatenate([np.maximum(low, 0.0), np.maximum(-high, 0.0), np.zeros(m)]),
-        np.concatenate([np.maximum(high, 0.0), np.maximum(-low, 0.0), np.where(soft, np.inf, 0.0)]),
-    )
-    # a lever that stands between two steps moves to one of them: the program may ignore that
-    whole = np.concatenate([levers.whole[some], levers.whole[some], np.zeros(m, np.bool_)])
-    found = milp(
-        cost, constraints=LinearConstraint(rows, least, most), bounds=bounds,
-        integrality=whole.astype(np.int64), options={"mip_rel_gap": GAP, "node_limit": NODES},
-    )  # fmt: skip
-    if found.x is None:
-        return None
-    change = np.zeros(now.size)
-    change[some] = found.x[:n] - found.x[n : 2 * n]
-    return rounded(levers, change)

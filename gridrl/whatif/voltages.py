@@ -15,7 +15,6 @@ from gridrl.security.contingency import Contingencies
 from gridrl.security.result import SecurityOptions
 from gridrl.security.sweep import security
 from gridrl.security.topologies import TopologySecurity
-from gridrl.whatif.explain import without
 
 SHOWN = 6  # buses in an explanation
 EACH = 5e-3  # p.u. that a voltage outside its limits weighs besides its depth
@@ -52,6 +51,11 @@ class VoltageStanding:
         """Whether the furthest voltage is one before any contingency."""
         depth = float(depths(self.result, 0)[self.node]) if self.node >= 0 else 0.0
         return not self.contingency.size or depth >= float(self.after_depth[0])
+
+    @property
+    def worst_outage(self) -> int:
+        """The contingency after which a voltage is furthest outside; -1 for the intact grid."""
+        return -1 if self.intact_is_worst else int(self.contingency[0])
 
 
 def voltage_standing(
@@ -117,21 +121,11 @@ def bus_label(result: FlowResult, node: int) -> str:
     return f"{grid.substation_label[int(np.argmax(result.second_node == node))]} busbar 2"
 
 
-def moved_voltages(
-    before: Case, after: Case, standing: VoltageStanding, contingencies: Contingencies,
-    options: FlowOptions,
-) -> list[dict[str, Any]]:  # fmt: skip
+def moved_voltages(was: FlowResult, now: FlowResult, outage: str) -> list[dict[str, Any]]:
     """The voltages that were furthest outside, and where they are after an action.
 
-    In the state that was worst before: intact, or after its worst contingency. Rows: ``bus,
-    before_pu, after_pu, low_pu, high_pu, outage`` (empty for the intact grid).
+    Rows: ``bus, before_pu, after_pu, low_pu, high_pu, outage`` (empty for the intact grid).
     """
-    if standing.clean:
-        return []
-    outage = -1 if standing.intact_is_worst else int(standing.contingency[0])
-    was, now = (
-        flow(without(case, contingencies, outage), options=options) for case in (before, after)
-    )
     beyond = depths(was, 0)
     low, high = limits_of_nodes(was)
     worst = np.argsort(-beyond, kind="stable")[:SHOWN]
@@ -139,8 +133,7 @@ def moved_voltages(
         {
             "bus": bus_label(was, int(k)), "before_pu": float(np.abs(was.v[0, k])),
             "after_pu": _magnitude(now, int(k)), "low_pu": float(low[k]),
-            "high_pu": float(high[k]) if np.isfinite(high[k]) else None,
-            "outage": contingencies.name[outage] if outage >= 0 else "",
+            "high_pu": float(high[k]) if np.isfinite(high[k]) else None, "outage": outage,
         }
         for k in worst
         if beyond[k] > ROUNDING

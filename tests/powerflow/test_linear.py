@@ -87,11 +87,11 @@ def test_derivatives_are_those_of_differences(change: dict[str, int], side: str)
 
     def seen(case: Case) -> tuple[Linear, np.ndarray]:
         result = gridrl.flow(case)
-        linear = Linear(result, 0, controls)
+        linear = Linear(result, np.zeros(1, np.int64), controls)
         live = np.flatnonzero(np.nan_to_num(result.loading(0)) > 1e-3)
         asked = (
-            linear.voltages(np.flatnonzero(linear.alive)), linear.loadings(live),
-            linear.reactive(linear.holding_nodes()),
+            linear.voltages(np.flatnonzero(linear.alive)),
+            linear.loadings(np.zeros_like(live), live), linear.reactive(linear.holding_nodes(0)),
         )  # fmt: skip
         values = (
             np.abs(result.v[0][linear.alive]), result.loading(0)[live],
@@ -99,7 +99,7 @@ def test_derivatives_are_those_of_differences(change: dict[str, int], side: str)
         )  # fmt: skip
         np.testing.assert_allclose(asked[1].value, values[1], atol=1e-12)
         rows = np.concatenate([linear.rows(watched) for watched in asked])
-        order = np.argsort(linear.holding_nodes())
+        order = np.argsort(linear.holding_nodes(0))
         assert order.size == len(controls.held)
         return rows, np.concatenate([values[0], values[1], asked[2].value])
 
@@ -131,9 +131,43 @@ def test_reactive_power_of_machines_is_that_of_the_flow() -> None:
     held = tuple(np.array([m]) for m in case.grid.holding_unit.tolist())
     none = np.zeros(0, np.int64)
     controls = Controls(held=held, tap=none, shunt=none, unit=none, unit_q=np.zeros(0))
-    linear = Linear(result, 0, controls)
-    node = linear.holding_nodes()
+    linear = Linear(result, np.zeros(1, np.int64), controls)
+    node = linear.holding_nodes(0)
     want = np.zeros(case.grid.n_substation)
     holders = case.grid.holding_unit
     np.add.at(want, case.grid.unit_substation[holders], result.unit_power(0).imag[holders])
     np.testing.assert_allclose(linear.reactive(node).value, want[node], atol=1e-8)
+
+
+def test_states_together_answer_as_each_does_alone() -> None:
+    """Among them one with an open line, one that splits a substation, one with a dead node."""
+    case = _case()
+    one = [_without(case, branch=1), _without(case, split=True), _without(case, end=0), case]
+    dark = case.topology.closed.copy()
+    dark[0, [0, 2]] = False
+    one.append(replace(case, topology=Topology(busbar=case.topology.busbar, closed=dark)))
+    topology = Topology(
+        busbar=np.concatenate([c.topology.busbar for c in one]),
+        closed=np.concatenate([c.topology.closed for c in one]),
+    )
+    result = gridrl.flow(case, topology=topology)
+    assert result.solved().all()
+    assert np.isnan(result.v).any()
+    controls = _controls(case)
+    every = np.arange(len(one))
+    together = Linear(result, every, controls)
+    branch = np.tile(np.arange(case.grid.n_branch), every.size)
+    of = np.repeat(every, case.grid.n_branch)
+    rows = together.rows(together.loadings(of, branch))
+    volts = together.rows(together.voltages(np.flatnonzero(together.alive)))
+    q = together.rows(together.reactive(np.concatenate([together.holding_nodes(s) for s in every])))
+    for state in every:
+        alone = Linear(result, every[state : state + 1], controls)
+        mine = branch[of == state]
+        want = alone.rows(alone.loadings(np.zeros_like(mine), mine))
+        np.testing.assert_allclose(rows[of == state], want, atol=1e-10)
+        held = alone.holding_nodes(0)
+        np.testing.assert_allclose(q[: held.size], alone.rows(alone.reactive(held)), atol=1e-9)
+        live = np.flatnonzero(alone.alive)
+        np.testing.assert_allclose(volts[: live.size], alone.rows(alone.voltages(live)), atol=1e-10)
+        q, volts = q[held.size :], volts[live.size :]
