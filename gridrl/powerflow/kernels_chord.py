@@ -2,9 +2,11 @@
 
 All lanes share the base Jacobian's factors in float32 (chord iteration). An outage enters as a
 correction of rank 4 in the middle of the triangular solves, where it is sparse: it lives on the
-paths of its two rows up the elimination tree. Anderson acceleration of depth 2 makes up for the
-frozen Jacobian. The mismatch is exact in float64, so what converges is a solution like Newton's;
-what does not converge is for `gridrl.powerflow.kernels_newton`.
+paths of its two rows up the elimination tree. An outage that cuts something off changes the
+equations of the end that stays supplied only: what is cut off goes on as if that end still fed it,
+and is looked at no more. A unit that fails lets its voltage go, a correction of rank 1. Anderson
+acceleration of depth 2 makes up for the frozen Jacobian. The mismatch is exact in float64, so what
+converges is a solution like Newton's; what does not is for `gridrl.powerflow.kernels_newton`.
 """
 
 import numpy as np
@@ -28,57 +30,9 @@ from gridrl.powerflow.kernels_outage import (
     outage_blocks,
     outage_paths,
 )
+from gridrl.powerflow.kernels_release import let_go, release, release_setup, stretch_released
+from gridrl.powerflow.kernels_triangular import backward, forward
 from gridrl.sparse.lanes import borrowed, cast, fma, fnma, load, splat, store
-
-
-@kernel
-def forward(lanes, pattern, low, x):
-    """``x`` becomes L^-1 x."""
-    pattern, low, x = borrowed((pattern, low, x))
-    l_ptr, l_idx = pattern[5], pattern[6]
-    n_lane = len(lanes)
-    zero = splat(lanes, x, 0.0)
-    for i in range(l_ptr.size - 1):
-        a0 = load(lanes, x, 2 * i * n_lane)
-        a1 = load(lanes, x, (2 * i + 1) * n_lane)
-        b0, b1 = zero, zero
-        for p in range(l_ptr[i], l_ptr[i + 1]):
-            j = np.int64(l_idx[p])
-            y0 = load(lanes, x, 2 * j * n_lane)
-            y1 = load(lanes, x, (2 * j + 1) * n_lane)
-            a0 = fnma(splat(lanes, x, low[4 * p]), y0, a0)
-            a1 = fnma(splat(lanes, x, low[4 * p + 2]), y0, a1)
-            b0 = fma(splat(lanes, x, low[4 * p + 1]), y1, b0)
-            b1 = fma(splat(lanes, x, low[4 * p + 3]), y1, b1)
-        store(lanes, x, 2 * i * n_lane, a0 - b0)
-        store(lanes, x, (2 * i + 1) * n_lane, a1 - b1)
-
-
-@kernel
-def backward(lanes, pattern, u, d, x):
-    """``x`` becomes U^-1 x."""
-    pattern, u, d, x = borrowed((pattern, u, d, x))
-    u_ptr, u_idx = pattern[3], pattern[4]
-    n_lane = len(lanes)
-    zero = splat(lanes, x, 0.0)
-    for i in range(u_ptr.size - 2, -1, -1):
-        a0 = load(lanes, x, 2 * i * n_lane)
-        a1 = load(lanes, x, (2 * i + 1) * n_lane)
-        b0, b1 = zero, zero
-        for p in range(u_ptr[i], u_ptr[i + 1]):
-            j = np.int64(u_idx[p])
-            y0 = load(lanes, x, 2 * j * n_lane)
-            y1 = load(lanes, x, (2 * j + 1) * n_lane)
-            a0 = fnma(splat(lanes, x, u[4 * p]), y0, a0)
-            a1 = fnma(splat(lanes, x, u[4 * p + 2]), y0, a1)
-            b0 = fma(splat(lanes, x, u[4 * p + 1]), y1, b0)
-            b1 = fma(splat(lanes, x, u[4 * p + 3]), y1, b1)
-        a0 = a0 - b0
-        a1 = a1 - b1
-        x0 = splat(lanes, x, d[4 * i]) * a0 + splat(lanes, x, d[4 * i + 1]) * a1
-        x1 = splat(lanes, x, d[4 * i + 2]) * a0 + splat(lanes, x, d[4 * i + 3]) * a1
-        store(lanes, x, 2 * i * n_lane, x0)
-        store(lanes, x, (2 * i + 1) * n_lane, x1)
 
 
 @inlined
@@ -167,9 +121,11 @@ def anderson_step(lanes, kind, v, f, f_before, step, k, work):
 @kernel
 def chord(
     lanes, pattern, tree, node, base, factors, base_v, s_node, s_current, states, outage, ends, y,
-    v_start, order, settings, reactive, limits, out,
+    islands, v_start, order, settings, reactive, limits, out,
 ):  # fmt: skip
     """Solve the states named by ``order``: each the base state, its injection, one outage at most.
+
+    A state may let one held voltage go besides (its kind is PQ where the base has PV).
 
     Parameters
     ----------
@@ -178,6 +134,8 @@ def chord(
     base_v : float64[n, 2], solved base voltages by row
     outage : int64[B], branch that each state opens, -1 for none
     ends : (end_f, end_t) int64[n_branch], rows of both ends in the base state, -1 where open
+    islands : what `gridrl.security.kernels_bridges.bridges` returns, or empty arrays
+        Where they are given, outages may cut something off: voltages there mean nothing.
     settings : (tolerance, max_iteration, carry, patience, lowest)
         With ``carry``, a lane starts each state from its previous one (time series) and the
         states of ``order`` are dealt to lanes in contiguous runs.
@@ -201,6 +159,8 @@ def chord(
     m, core = np.empty(16 * n_lane, np.float32), np.empty(16 * n_lane, np.float32)
     group, count = np.empty(n_lane, np.int64), np.empty(n_lane, np.int64)
     rows_f, rows_t = np.empty(n_lane, np.int64), np.empty(n_lane, np.int64)
+    released, inverse = np.full(n_lane, -1, np.int64), np.zeros(n_lane, np.float32)
+    z = np.empty(0, np.float32)
     v_hold = np.empty(2 * n * n_lane if carry else 0)
     n_group = (order.size + n_lane - 1) // n_lane
     for g in range(n_group):
@@ -222,28 +182,35 @@ def chord(
                 f = np.empty((8 * n_path + 64) * n_lane, np.float32)
                 b = np.empty((8 * n_path + 64) * n_lane, np.float32)
             outage_blocks(
-                lanes, group, outage, rows_f, rows_t, y, base_v, base[4], n_path, paths, place, f,
-                b, m,
+                lanes, group, outage, rows_f, rows_t, islands[0], y, base_v, base[4], n_path, paths,
+                place, f, b, m,
             )  # fmt: skip
             compensate_setup(lanes, n_path, paths, place, pattern, tree[1], factors, f, b, m, core)
+        some = let_go(group, states, base[4], released)
+        if some:
+            if z.size == 0:
+                z = np.empty(2 * n * n_lane, np.float32)
+            release_setup(lanes, pattern, base, base_v, factors, released, z, inverse)
         _iterate(
-            lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_path, paths, f, b,
-            core, settings, worst, count,
+            lanes, pattern, base, base_v, factors, slot, row_data, s, s1, v, steps,
+            (n_path, paths, f, b, core), (some, released, z, inverse), settings, worst, count,
         )  # fmt: skip
         reject_reactive(lanes, pattern, base, slot, row_data, s, s1, v, reactive, count)
         close_lane_rows(opened, rows_open, slot)
         reject_low(lanes, n, v, settings[4], count)
-        check_group(lanes, group, count, outage, ends, y, v, limits, out)
+        check_group(lanes, group, count, outage, ends, y, islands, v, limits, out)
         for lane in range(n_lane):
             if (lane * n_group + g if carry else g * n_lane + lane) < order.size:
                 hand_out(lane, group[lane], count, worst, node, v, out)
 
 
 @kernel
-def _iterate(lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_path, paths, f, b,
-             core, settings, worst, count):  # fmt: skip
+def _iterate(lanes, pattern, base, base_v, factors, slot, row_data, s, s1, v, steps, opened, let,
+             settings, worst, count):  # fmt: skip
     """Chord iteration on one group; ``count`` becomes the iterations of each lane, -1: unsolved."""
     tolerance, max_iteration, _, patience, _ = settings
+    n_path, paths, f, b, core = opened
+    some, released, z, inverse = let
     x, x_before, step, history = steps
     none = np.empty(0, np.float32)
     best, since = np.full(len(lanes), np.inf), np.zeros(len(lanes), np.int64)
@@ -257,7 +224,11 @@ def _iterate(lanes, pattern, base, factors, slot, row_data, s, s1, v, steps, n_p
         if n_path > 0:
             compensate(lanes, n_path, paths, f, b, core, x)
         backward(lanes, pattern, factors[1], factors[2], x)
+        if some:
+            release(lanes, pattern, base, base_v, released, z, inverse, x)
         anderson_step(lanes, base[4], v, x, x_before, step, k, history)
+        if some:
+            stretch_released(released, step, v)
         x, x_before = x_before, x
 
 

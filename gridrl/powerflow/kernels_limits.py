@@ -33,14 +33,19 @@ def _note(out, state, what, value):
 
 
 @kernel
-def check_group(lanes, group, count, outage, ends, y, v, limits, out):
-    """Check a group of solved lanes whose states open one branch each at most."""
+def check_group(lanes, group, count, outage, ends, y, islands, v, limits, out):
+    """Check a group of solved lanes whose states open one branch each at most.
+
+    What the outage cuts off (``islands``, see `gridrl.powerflow.kernels_chord.chord`) gets voltage
+    0 in ``v``, carries nothing and is outside no limit.
+    """
     group, count, outage, ends, y, v = borrowed((group, count, outage, ends, y, v))
-    limits, out = borrowed((limits, out))
+    limits, out, islands = borrowed((limits, out, islands))
     inv_from, inv_to, inv_s, bar = limits[:4]
     if inv_from.size == 0:
         return
     n_lane = len(lanes)
+    dark = _darken(group, outage, islands, v, n_lane)
     loading, branch, over = out[3], out[4], out[5]
     best, where = np.empty(n_lane), np.empty(n_lane)
     row = np.empty(n_lane)
@@ -75,7 +80,25 @@ def check_group(lanes, group, count, outage, ends, y, v, limits, out):
     for lane in range(n_lane):
         loading[group[lane]] = np.sqrt(max(best[lane], 0.0))
         branch[group[lane]] = np.int64(where[lane])
-    _check_voltages(lanes, group, count, v, limits[4:], out)
+    _check_voltages(lanes, group, count, dark, v, limits[4:], out)
+
+
+@kernel
+def _darken(group, outage, islands, v, n_lane):
+    """Voltage 0 for what the outage of each lane cuts off; returns whether any does."""
+    side, order, first, last = islands
+    some = False
+    if side.size == 0:
+        return some
+    for lane in range(n_lane):
+        k = outage[group[lane]]
+        if k < 0 or side[k] == 0:
+            continue
+        some = True
+        for e in range(first[k], last[k]):
+            v[2 * order[e] * n_lane + lane] = 0.0
+            v[(2 * order[e] + 1) * n_lane + lane] = 0.0
+    return some
 
 
 @kernel
@@ -146,7 +169,7 @@ def _loading2(lanes, k, f, t, y, v, inv_from, inv_to, inv_s):
 
 
 @kernel
-def _check_voltages(lanes, group, count, v, limits, out):
+def _check_voltages(lanes, group, count, dark, v, limits, out):
     v_low, v_high, low_bar, high_bar = limits
     n_lane = len(lanes)
     volt_row, volt, outside = out[6], out[7], out[8]
@@ -161,13 +184,15 @@ def _check_voltages(lanes, group, count, v, limits, out):
         vr, vi = load(lanes, v, 2 * i * n_lane), load(lanes, v, (2 * i + 1) * n_lane)
         v2 = fma(vr, vr, vi * vi)
         beyond = larger(v2 - splat(lanes, v, v_high[i]), splat(lanes, v, v_low[i]) - v2)
+        if dark:
+            beyond = choose(greater(v2, zero), beyond, splat(lanes, v, -np.inf))
         further = greater(beyond, top)
         top = choose(further, beyond, top)
         index = choose(further, splat(lanes, v, i), index)
         if any_of(greater(beyond, zero)):
             store(lanes, far, 0, v2)
             for lane in range(n_lane):
-                found = far[lane] > high_bar[i] or far[lane] < low_bar[i]
+                found = far[lane] > high_bar[i] or 0.0 < far[lane] < low_bar[i]
                 if found and _first(group, count, lane):
                     _note(out, group[lane], -1 - i, np.sqrt(far[lane]))
                     outside[group[lane]] += 1

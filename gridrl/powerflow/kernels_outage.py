@@ -31,11 +31,12 @@ def outage_paths(lanes, rows_f, rows_t, stamp, parent, kind, mark, paths):
 
 @kernel
 def outage_blocks(
-    lanes, group, outage, rows_f, rows_t, y, base_v, kind, n_path, paths, place, f, b, m
+    lanes, group, outage, rows_f, rows_t, side, y, base_v, kind, n_path, paths, place, f, b, m
 ):
     """Unit vectors ``f``, ``b`` [path, 2, 4] and the lost Jacobian ``m`` [4, 4], by lane.
 
-    Columns 0, 1 belong to the from row's two equations, 2, 3 to the to row's.
+    Columns 0, 1 belong to the from row's two equations, 2, 3 to the to row's. ``side`` is that of
+    `gridrl.security.kernels_bridges.bridges`, or empty: no outage cuts anything off.
     """
     group, outage, rows_f, rows_t, y, base_v = borrowed((group, outage, rows_f, rows_t, y, base_v))
     kind, paths, place, f, b, m = borrowed((kind, paths, place, f, b, m))
@@ -56,13 +57,19 @@ def outage_blocks(
                     f[((a * 2 + q) * 4 + 2 * e + q) * n_lane + lane] = 1.0
                     b[((a * 2 + q) * 4 + 2 * e + q) * n_lane + lane] = 1.0
         if i >= 0 and j >= 0:
-            _lost_jacobian(k, i, j, y, base_v, kind, m, lane, n_lane)
+            kept = side[k] if side.size > 0 else 0
+            _lost_jacobian(k, i, j, kept, y, base_v, kind, m, lane, n_lane)
 
 
 @kernel
-def _lost_jacobian(k, i, j, y, base_v, kind, m, lane, n_lane):
-    """Minus the Jacobian of branch ``k`` between rows i and j: block ``m`` [4, 4] of one lane."""
+def _lost_jacobian(k, i, j, kept, y, base_v, kind, m, lane, n_lane):
+    """Minus the Jacobian of branch ``k`` between rows i and j: block ``m`` [4, 4] of one lane.
+
+    Only the equations of one end where one is ``kept`` (1: from, 2: to; 0: both).
+    """
     for e in range(2):
+        if kept == 2 - e:
+            continue
         here, there = (i, j) if e == 0 else (j, i)
         if kind[here] == 2:
             continue
@@ -224,7 +231,7 @@ def first_steps(ends, y, base_v, kind, pattern, inverse):
         z[:2, :2], z[2:, 2:] = diagonal[i], diagonal[j]
         z[:2, 2:], z[2:, :2] = (upper[p], lower[p]) if i < j else (lower[p], upper[p])
         m[:] = 0.0
-        _lost_jacobian(k, i, j, y, base_v, kind, m, 0, 1)
+        _lost_jacobian(k, i, j, 0, y, base_v, kind, m, 0, 1)
         for e in range(2):
             here, there = (i, j) if e == 0 else (j, i)
             v = complex(base_v[here, 0], base_v[here, 1])

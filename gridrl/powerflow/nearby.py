@@ -22,6 +22,7 @@ from gridrl.sparse.kernels_inverse import selected_inverse
 
 ITERATIONS, PATIENCE = 25, 4
 NO_LIMITS = (*(np.empty(0, np.int64), np.empty(0), np.empty(0)) * 2,)
+NO_ISLANDS = (np.empty(0, np.int8), *(np.empty(0, np.int64),) * 3)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,8 +71,11 @@ def solve_nearby(
     limits: Limits | None = None,
     findings: Findings | None = None,
     carry: bool = False,
+    islands: tuple[NDArray[np.generic], ...] = NO_ISLANDS,
 ) -> None:
     """Solve the states in ``order``; each opens branch ``outage[state]`` (-1: none) at most.
+
+    One unit may fail besides, unless it is a reference.
 
     Parameters
     ----------
@@ -82,6 +86,10 @@ def solve_nearby(
         What to check each solved state against, and where to put what was found.
     carry
         Let each state start from its neighbour's solution: for time series.
+    islands
+        What `gridrl.security.kernels_bridges.bridges` returns, where outages may cut something
+        off: by their lists such a state changes the equations of the supplied end only. Voltages
+        that are kept mean nothing there.
     """
     model = base.model
     power, current = load_rows(model, injection)
@@ -93,7 +101,7 @@ def solve_nearby(
         chord(
             LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
             model.pattern.node, model.base_arrays, base.factors, base.v[0], power, current, lists,
-            outage, base.ends, model.y, start, order,
+            outage, base.ends, model.y, islands, start, order,
             (tolerance, ITERATIONS, carry, PATIENCE, LOWEST), base.reactive,
             limit_arrays, (*keep, *finding_arrays),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Branches whose single outage cuts something off from every reference."""
+"""Branches whose single outage cuts something off from every reference, and what that is."""
 
 import numpy as np
 
@@ -7,16 +7,30 @@ from gridrl.jit import kernel
 
 @kernel
 def cutting_branches(n, end_f, end_t, sources):
-    """Mark the bridges of the graph in which all ``sources`` (rows) are joined.
+    """[n_branch] which branches are `bridges`."""
+    return bridges(n, end_f, end_t, sources)[0] > 0
+
+
+@kernel
+def bridges(n, end_f, end_t, sources):
+    """The bridges of the graph in which all ``sources`` (rows) are joined.
 
     Parameters
     ----------
     end_f, end_t : int64[n_branch], rows of both ends, -1 where open
     sources : int64[m], rows that supply themselves
 
-    Returns bool[n_branch]; depth-first search with low points (Tarjan 1974), parallel branches
-    told apart by their number. Branches in parts without a source are marked only if they are
-    bridges there.
+    Returns
+    -------
+    side : int8[n_branch]
+        0: no bridge; 1: a bridge whose from end stays supplied; 2: the to end.
+    order : int64[n + 1]
+        Rows (and n, where the sources meet) as the search found them.
+    first, last : int64[n_branch]
+        The outage of bridge k cuts off the rows order[first[k]:last[k]].
+
+    Depth-first search with low points (Tarjan 1974), parallel branches told apart by their number.
+    Branches in parts without a source are marked only if they are bridges there.
     """
     n_branch = end_f.size
     total = n_branch + sources.size
@@ -38,7 +52,8 @@ def cutting_branches(n, end_f, end_t, sources):
             other[fill[b]], edge[fill[b]] = a, k
             fill[a] += 1
             fill[b] += 1
-    bridge = np.zeros(total, np.bool_)
+    side = np.zeros(total, np.int8)
+    first, last = np.zeros(total, np.int64), np.zeros(total, np.int64)
     seen = np.full(n + 1, -1, np.int64)
     low = np.empty(n + 1, np.int64)
     at = ptr[: n + 1].copy()
@@ -71,9 +86,14 @@ def cutting_branches(n, end_f, end_t, sources):
                     above = stack[top - 1]
                     low[above] = min(low[above], low[i])
                     if low[i] > seen[above]:
-                        bridge[via[top]] = True
+                        k = via[top]
+                        first[k], last[k] = seen[i], clock
+                        side[k] = 1 if k >= n_branch or end_f[k] == above else 2
                 top -= 1
-    return bridge[:n_branch].copy()
+    order = np.empty(n + 1, np.int64)
+    for i in range(n + 1):
+        order[seen[i]] = i
+    return side[:n_branch].copy(), order, first[:n_branch].copy(), last[:n_branch].copy()
 
 
 @kernel

@@ -1,7 +1,7 @@
 """The AC security sweep: every contingency solved in full, by the fastest way that is exact.
 
-Outages of one branch that cut nothing off run on the base state's factors; all others, and what
-does not converge there, run through Newton's method with islands worked out. Both check the same
+Outages of one branch or machine run on the base state's factors; all others, and what does not
+converge there, run through Newton's method with islands worked out. Both check the same
 limits on the same equations. Voltages are not kept: a sweep of a continental grid fits a laptop.
 """
 
@@ -22,8 +22,8 @@ from gridrl.powerflow.nearby import SolvedBase, solve_nearby
 from gridrl.powerflow.options import FlowStatus, has_voltages
 from gridrl.powerflow.result import FlowResult
 from gridrl.powerflow.solve import Changes, make_states, pool
+from gridrl.security.carried import Carried, carried, keep_supplied_side
 from gridrl.security.contingency import Contingencies, n_minus_1
-from gridrl.security.kernels_bridges import cutting_branches
 from gridrl.security.result import SecurityOptions, SecurityResult
 
 Progress = Callable[[int, int], None]
@@ -48,6 +48,7 @@ class _Sweep:
     iterations: NDArray[np.int32]
     lost_load: Floats
     lost_generation: Floats
+    carried: Carried
     infeed: Bools  # [n_unit] units that feed in
     dead_in_base: int  # rows that the case itself leaves without supply
     lost_in_base: float  # p.u. demand there
@@ -102,21 +103,33 @@ def security(
         dead_in_base=int(np.diff(engine.base_states.dead_of)[0]),
         lost_in_base=float(engine.base_states.lost[0]),
         base_dead_row=engine.base_states.dead_row,
+        carried=carried(model, changes, outage, limited=options.flow.enforce_q_limits),
         infeed=np.array([kind not in DEMAND_KINDS for kind in case.grid.unit_kind], np.bool_),
     )  # fmt: skip
-    plain = _plain(model, outage) if engine.nearby else np.zeros(n, np.bool_)
     report = _Counter(n, progress)
-    nearby = np.flatnonzero(plain)
-    if engine.nearby:  # outages that need as many iterations share lanes
-        nearby = nearby[np.argsort(-engine.nearby.outage_step[outage[nearby]], kind="stable")]
-    _in_parts(_nearby_part, sweep, outage, nearby, NEARBY_CHUNK, options.flow.threads, report)
+    nearby = _by_severity(sweep)
+    _in_parts(_nearby_part, sweep, nearby, NEARBY_CHUNK, options.flow.threads, report)
     stubborn = nearby[sweep.iterations[nearby] < 0]
     report.take_back(stubborn.size)
-    rest = np.concatenate([np.flatnonzero(~plain), stubborn])
+    rest = np.concatenate([np.setdiff1d(np.arange(n), nearby), stubborn])
     room = (model.n_node + 3 * model.grid.n_branch) * 16
     chunk = max(8, min(NEARBY_CHUNK, NEWTON_BYTES // room // 8 * 8))
-    _in_parts(_newton_part, sweep, outage, rest, chunk, options.flow.threads, report)
+    _in_parts(_newton_part, sweep, rest, chunk, options.flow.threads, report)
     return _result(sweep, contingencies, base)
+
+
+def _by_severity(sweep: _Sweep) -> Ints:
+    """What the base's factors carry; those that need as many iterations share lanes."""
+    if sweep.base is None:
+        return np.zeros(0, np.int64)
+    which, outage = np.flatnonzero(sweep.carried.which), sweep.carried.outage
+    lines, machines = which[outage[which] >= 0], which[outage[which] < 0]
+    step = sweep.base.outage_step[outage[lines]]
+    unit = np.asarray(sweep.changes[6], np.int64)[sweep.changes[5][machines]]
+    power = np.abs(sweep.model.injection.p[0][unit])
+    return np.concatenate(
+        [lines[np.argsort(-step, kind="stable")], machines[np.argsort(-power, kind="stable")]]
+    )
 
 
 class _Counter:
@@ -160,27 +173,16 @@ def _filtered(of: Ints, items: Ints, keep: Bools) -> tuple[Ints, Ints]:
     return total[of].astype(np.int64), items[keep]
 
 
-def _plain(model: Model, outage: Ints) -> Bools:
-    """Contingencies that the base factors can carry: one branch, closed at both ends, no cut."""
-    end_f, end_t = model.branch_ends
-    at = model.unit_at
-    sources = np.unique(at[model.grid.is_reference & (at >= 0)])
-    cutting = cutting_branches(model.n_node, end_f, end_t, sources)
-    safe = (end_f >= 0) & (end_t >= 0) & ~cutting
-    safe &= model.alive[np.maximum(end_f, 0)]
-    return np.asarray((outage >= 0) & safe[np.maximum(outage, 0)])
-
-
 def _in_parts(
-    part: Callable[[_Sweep, Ints, Ints], None], sweep: _Sweep, outage: Ints, which: Ints,
-    size: int, threads: int, report: _Counter,
+    part: Callable[[_Sweep, Ints], None], sweep: _Sweep, which: Ints, size: int, threads: int,
+    report: _Counter,
 ) -> None:  # fmt: skip
     def pieces() -> Iterator[Ints]:
         for begin in range(0, which.size, size):
             yield which[begin : begin + size]
 
     def run(piece: Ints) -> int:
-        part(sweep, outage, piece)
+        part(sweep, piece)
         return piece.size
 
     if threads == 1:
@@ -203,7 +205,7 @@ def _part_of(changes: Changes, which: Ints) -> Changes:
     return tuple(out)
 
 
-def _nearby_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
+def _nearby_part(sweep: _Sweep, which: Ints) -> None:
     assert sweep.base is not None
     model, injection = sweep.model, sweep.base.model.injection
     size = which.size
@@ -211,13 +213,14 @@ def _nearby_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
     states = make_states(
         model, changes, injection, np.zeros(size, np.int64), np.zeros(size, np.bool_)
     )
+    keep_supplied_side(states, sweep.carried, which)
     room = 16 * size
     while True:
         found = Findings.room(size, room)
         iterations = np.full(size, -1, np.int32)
         solve_nearby(
-            sweep.base, states, injection, outage[which], sweep.base.v, np.arange(size),
-            sweep.options.flow.tolerance,
+            sweep.base, states, injection, sweep.carried.outage[which], sweep.base.v,
+            np.arange(size), sweep.options.flow.tolerance, islands=sweep.carried.islands,
             keep=(np.empty((0, 0), np.complex128), iterations, np.empty(size)),
             limits=sweep.limits, findings=found,
         )  # fmt: skip
@@ -226,6 +229,19 @@ def _nearby_part(sweep: _Sweep, outage: Ints, which: Ints) -> None:
         room = int(found.listed[0])
     _take(sweep, which, found, iterations >= 0)
     sweep.iterations[which] = iterations
+    _note_losses(sweep, which[iterations >= 0])
+
+
+def _note_losses(sweep: _Sweep, which: Ints) -> None:
+    """What is lost with branches that cut something off, and with machines."""
+    cutting = which[sweep.carried.cuts[which]]
+    branch = sweep.carried.outage[cutting]
+    sweep.status[cutting] = FlowStatus.ISLANDED
+    sweep.lost_load[cutting] = sweep.carried.lost_load[branch]
+    sweep.lost_generation[cutting] = sweep.carried.lost_generation[branch]
+    machines = which[sweep.carried.outage[which] < 0]
+    unit = np.asarray(sweep.changes[6], np.int64)[sweep.changes[5][machines]]
+    sweep.lost_generation[machines] = np.maximum(sweep.model.injection.p[0][unit], 0.0)
 
 
 def _take(sweep: _Sweep, which: Ints, found: Findings, solved: Bools) -> None:
@@ -239,7 +255,7 @@ def _take(sweep: _Sweep, which: Ints, found: Findings, solved: Bools) -> None:
     sweep.violations.append((of, found.list_what[:m].copy(), found.list_value[:m].copy()))
 
 
-def _newton_part(sweep: _Sweep, _outage: Ints, which: Ints) -> None:
+def _newton_part(sweep: _Sweep, which: Ints) -> None:
     model, injection = sweep.model, sweep.model.injection
     size = which.size
     changes = _part_of(sweep.changes, which)
