@@ -1,4 +1,4 @@
-"""Single branch outages after each of many switching states, on the factors of each state.
+"""Outages of one branch or machine after each of many switching states, on that state's factors.
 
 Every state gets its own equations and factors in the common pattern; its outages then run in lanes
 as in `gridrl.powerflow.kernels_chord`. One compiled call serves all states: on a small grid the way
@@ -11,15 +11,16 @@ from gridrl.jit import kernel
 from gridrl.powerflow.kernels_chord import chord
 from gridrl.powerflow.kernels_newton import factor_base
 from gridrl.powerflow.kernels_states import _branch_entries, _end
-from gridrl.security.kernels_bridges import cutting_branches
+from gridrl.security.kernels_bridges import bridges
 
-SOLVED, LEFT, NOTHING = 0, 1, 2  # a pair: solved here; left to Newton; the outage changes nothing
+# a pair: solved here; left to Newton; the outage changes nothing; solved, and something is cut off
+SOLVED, LEFT, NOTHING, CUT = 0, 1, 2, 3
 
 
 @kernel
 def secure_states(
     lanes, pattern, tree, node, network, base, base_topology, units, states, v_state, s_node,
-    s_current, which, pairs, settings, reactive, limits, out,
+    s_current, loads, which, pairs, settings, reactive, limits, out,
 ):  # fmt: skip
     """Check outages after each state in ``which``.
 
@@ -32,13 +33,16 @@ def secure_states(
         Solved voltages of the states.
     s_node, s_current : float64[1, n_node, 2]
         Injection that all states share.
-    pairs : (pair_of, pair_branch)
-        Outages pair_of[k]:pair_of[k + 1] follow state k; -1: not the outage of one branch.
-    out : (how, loading, branch, outside)
-        Per pair: SOLVED, LEFT or NOTHING; highest loading, its branch, voltages outside limits.
+    loads : (p, q, v_set) float64[n_unit]
+        The same by unit.
+    pairs : (pair_of, pair_branch, pair_unit)
+        Outages pair_of[k]:pair_of[k + 1] follow state k; -1: not the outage of one branch (unit).
+    out : (how, loading, branch, outside, volt, volt_row, lost)
+        Per pair: SOLVED, LEFT, NOTHING or CUT; highest loading, its branch, voltages outside
+        limits, the furthest of them, its row, demand that is cut off.
     """
     n, n_branch = node.size, base_topology[2].size
-    pair_of, pair_branch = pairs
+    pair_of = pairs[0]
     changes, lists, dead_of, dead_row = states
     from_busbar, to_busbar = base_topology[0].copy(), base_topology[1].copy()
     closed, unit_busbar = base_topology[2].copy(), base_topology[3].copy()
@@ -63,11 +67,11 @@ def secure_states(
             v = v_state[state, node[i]]
             v_rows[0, i, 0] = v.real if alive[i] else 1.0
             v_rows[0, i, 1] = v.imag if alive[i] else 0.0
-        cutting = cutting_branches(n, end_f, end_t, sources[:n_source])
+        islands = bridges(n, end_f, end_t, sources[:n_source])
         first = pair_of[state]
         used = _outages(
-            first, pair_of[state + 1], pair_branch, end_f, end_t, cutting, alive, network,
-            from_busbar, to_busbar, room, out[0],
+            first, pair_of[state + 1], pairs, end_f, end_t, islands, alive, own[4], network,
+            (from_busbar, to_busbar, unit_busbar), units, loads, room, out[0],
         )  # fmt: skip
         for k in range(n_branch):  # what is dead carries nothing
             if end_f[k] >= 0 and not alive[end_f[k]]:
@@ -76,39 +80,69 @@ def secure_states(
                 end_t[k] = -1
         if used > 0:
             factors = factor_base(pattern, own, v_rows[0])
-            outage, at, y_lists, y_of, none, iterations, worst, found = room
-            whole, tiny, real = np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0)
+            outage, at, changed, none, iterations, worst, found = room
             chord(
                 lanes, pattern, tree, node, own, factors, v_rows[0], power, current,
-                (y_of, *y_lists, none, whole, tiny, real, real, none, whole, real, real, real,
-                 real, none, none),
-                outage, (end_f, end_t), network[3], v_rows, np.arange(used), settings, reactive,
-                limits, (np.empty((0, 0), np.complex128), iterations, worst, *found),
+                (*changed, none, none), outage, (end_f, end_t), network[3], islands, v_rows,
+                np.arange(used), settings, reactive, limits,
+                (np.empty((0, 0), np.complex128), iterations, worst, *found),
             )  # fmt: skip
-            for e in range(used):
-                p = first + at[e]
-                if iterations[e] < 0:
-                    out[0][p] = LEFT
-                else:
-                    out[1][p], out[2][p], out[3][p] = found[0][e], found[1][e], found[5][e]
+            _hand_out(first, used, room, islands, units, unit_busbar, loads[0], out)
         for e in range(dead_of[state], dead_of[state + 1]):
             alive[dead_row[e]] = True
         _switch_back(state, changes, from_busbar, to_busbar, closed, unit_busbar, base_topology)
 
 
 @kernel
+def _hand_out(first, used, room, islands, units, unit_busbar, p, out):
+    """What was found of the outages of one state, to their pairs."""
+    outage, at, _, _, iterations, _, found = room
+    how, loading, branch, outside, volt, volt_row, lost = out
+    for e in range(used):
+        pair = first + at[e]
+        if iterations[e] < 0:
+            how[pair] = LEFT
+            continue
+        loading[pair], branch[pair], outside[pair] = found[0][e], found[1][e], found[5][e]
+        volt_row[pair], volt[pair] = found[3][e], found[4][e]
+        if how[pair] == CUT:
+            lost[pair] = _cut_off(outage[e], islands, units, unit_busbar, p)
+
+
+@kernel
+def _cut_off(k, islands, units, unit_busbar, p):
+    """Demand on the rows that the outage of branch ``k`` cuts off, p.u."""
+    _, order, first, last = islands
+    unit_row, _, _, _, _, _, _, _, _, _, _, demand, _ = units
+    gone = np.zeros(order.size, np.bool_)
+    for e in range(first[k], last[k]):
+        gone[order[e]] = True
+    total = 0.0
+    for m in range(p.size):
+        at = unit_busbar[m]
+        if demand[m] and p[m] < 0.0 and at > 0 and gone[unit_row[m, at - 1]]:
+            total -= p[m]
+    return total
+
+
+@kernel
 def _room(most):
     """Arrays for the outages of one state: branches, pairs, lists, and what the solver finds."""
-    whole = np.empty(most, np.int64)
     found = (
         np.empty(most), np.empty(most, np.int64), np.empty(most, np.int64),
         np.empty(most, np.int64), np.empty(most), np.empty(most, np.int64),
         np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0),
     )  # fmt: skip
-    y_lists = (np.empty(4 * most, np.int64), np.empty(4 * most), np.empty(4 * most))
-    none = np.zeros(most + 1, np.int64)
+    changed = (  # see `gridrl.powerflow.kernels_states.state_lists`
+        np.zeros(most + 1, np.int64), np.empty(4 * most, np.int64), np.empty(4 * most),
+        np.empty(4 * most),
+        np.zeros(most + 1, np.int64), np.empty(most, np.int64), np.empty(most, np.int8),
+        np.empty(most), np.empty(most),
+        np.zeros(most + 1, np.int64), np.empty(most, np.int64), np.empty(most), np.empty(most),
+        np.empty(most), np.empty(most),
+    )  # fmt: skip
     return (
-        whole, np.empty(most, np.int64), y_lists, np.arange(0, 4 * most + 4, 4), none,
+        np.empty(most, np.int64), np.empty(most, np.int64), changed, np.zeros(most + 1, np.int64),
         np.empty(most, np.int32), np.empty(most), found,
     )  # fmt: skip
 
@@ -180,25 +214,84 @@ def _injections(state, lists, s_node, s_current):
 
 
 @kernel
-def _outages(first, last, pair_branch, end_f, end_t, cutting, alive, network, from_busbar,
-             to_busbar, room, how):  # fmt: skip
+def _outages(first, last, pairs, end_f, end_t, islands, alive, kind, network, busbars, units, loads,
+             room, how):  # fmt: skip
     """List the outages that the state's factors carry; returns how many."""
-    outage, at, y_lists = room[:3]
-    used = 0
+    outage, at, changed = room[:3]
+    y_of, y_pos, y_g, y_b, k_of = changed[:5]
+    s_of = changed[9]
+    side, takes_over = islands[0], units[12].size > 0
+    used, ny, nk, ns = 0, 0, 0, 0
     for p in range(first, last):
-        k = pair_branch[p]
-        if k < 0:
-            how[p] = LEFT
+        k, m = pairs[1][p], pairs[2][p]
+        how[p] = LEFT
+        if k >= 0:
+            f, t = end_f[k], end_t[k]
+            if f < 0 and t < 0:
+                how[p] = NOTHING
+            if f < 0 or t < 0 or not alive[f] or (side[k] > 0 and takes_over):
+                continue
+            how[p] = CUT if side[k] > 0 else SOLVED
+            _branch_entries(k, f, t, -1.0, network, busbars[0][k], busbars[1][k],
+                            (y_pos, y_g, y_b), ny)  # fmt: skip
+            if side[k] > 0:  # the far end's equations stay
+                gone = ny + (2 if side[k] == 1 else 0)
+                y_g[gone] = y_b[gone] = y_g[gone + 1] = y_b[gone + 1] = 0.0
+            ny += 4
+        elif m >= 0:
+            if busbars[2][m] == 0:
+                how[p] = NOTHING
+                continue
+            let = _fail(m, alive, kind, network[4], busbars[2], units, loads, changed, ny, nk, ns)
+            if let < 0:
+                continue
+            how[p] = SOLVED
+            ny, nk, ns = ny + 1, nk + let, ns + 1
+        else:
             continue
-        f, t = end_f[k], end_t[k]
-        if f < 0 and t < 0:
-            how[p] = NOTHING
-            continue
-        if f < 0 or t < 0 or cutting[k] or not alive[f]:
-            how[p] = LEFT
-            continue
-        how[p] = SOLVED
         outage[used], at[used] = k, p - first
-        _branch_entries(k, f, t, -1.0, network, from_busbar[k], to_busbar[k], y_lists, 4 * used)
         used += 1
+        y_of[used], k_of[used], s_of[used] = ny, nk, ns
     return used
+
+
+@kernel
+def _fail(m, alive, kind, n_entry, unit_busbar, units, loads, changed, ny, nk, ns):
+    """Append what the failure of unit ``m`` changes; returns kinds appended, -1: not for factors.
+
+    Another unit that holds the same voltage goes on, at its own set point.
+    """
+    (
+        unit_row,
+        substation,
+        first_of,
+        members,
+        controls,
+        reference,
+        _,
+        z_p,
+        z_q,
+        i_p,
+        i_q,
+        demand,
+        _,
+    ) = units
+    p, q, v_set = loads
+    at = unit_busbar[m]
+    i = unit_row[m, at - 1]
+    if reference[m] or demand[m] or not alive[i]:
+        return -1
+    _, y_pos, y_g, y_b, _, k_row, k_kind, k_v, k_angle, _, s_row, s_p, s_q, s_ip, s_iq = changed
+    y_pos[ny], y_g[ny], y_b[ny] = n_entry + i, z_p[m] * p[m], -z_q[m] * q[m]
+    s_row[ns] = i
+    s_p[ns], s_ip[ns] = -(1.0 - z_p[m] - i_p[m]) * p[m], -i_p[m] * p[m]
+    s_q[ns], s_iq[ns] = -(1.0 - z_q[m] - i_q[m]) * q[m], -i_q[m] * q[m]
+    if not controls[m] or kind[i] != 1:
+        return 0
+    k_row[nk], k_kind[nk], k_v[nk], k_angle[nk] = i, 0, np.nan, np.nan
+    for e in range(first_of[substation[m]], first_of[substation[m] + 1]):
+        other = members[e]
+        if other != m and controls[other] and unit_busbar[other] == at:
+            k_kind[nk], k_v[nk] = 1, v_set[other]
+            break
+    return 1

@@ -1,8 +1,8 @@
 """AC N-0 and N-1 of many switching states of one case, as one batch.
 
 The states are solved side by side by Newton's method; then the outages after each state run on that
-state's own factors, and what these cannot carry (losses of units, outages that cut something off,
-stubborn ones) runs through Newton's method again. It is what `gridrl.security` does for one state.
+state's own factors, and what these cannot carry (several elements at once, stubborn ones) runs
+through Newton's method again. It is what `gridrl.security` does for one state.
 """
 
 from collections.abc import Iterator
@@ -48,6 +48,8 @@ class TopologySecurity:
     pair_loading: Floats  # [m]
     pair_branch: Ints  # [m]
     pair_voltage: Ints  # [m]
+    pair_volt: Floats  # [m] p.u. the voltage furthest outside its limits, or nearest to them
+    pair_place: Ints  # [m] its substation, with n_substation added on busbar 2; -1: no limits
     pair_lost: Floats  # [m] p.u. demand without supply
 
     @property
@@ -82,7 +84,8 @@ class TopologySecurity:
 
 
 _BY_PAIR = frozenset(
-    "contingency pair_status pair_loading pair_branch pair_voltage pair_lost".split()
+    "contingency pair_status pair_loading pair_branch pair_voltage pair_volt pair_place "
+    "pair_lost".split()
 )
 
 
@@ -142,7 +145,7 @@ def _empty(n: int, only: tuple[Ints, Ints]) -> TopologySecurity:
         voltage=np.zeros(n, np.int64), lost=np.zeros(n), pair_of=only[0], contingency=only[1],
         pair_status=np.full(m, FlowStatus.DIVERGED, np.int8), pair_loading=np.full(m, np.nan),
         pair_branch=np.full(m, -1, np.int64), pair_voltage=np.zeros(m, np.int64),
-        pair_lost=np.zeros(m),
+        pair_volt=np.full(m, np.nan), pair_place=np.full(m, -1, np.int64), pair_lost=np.zeros(m),
     )  # fmt: skip
 
 
@@ -184,27 +187,33 @@ def _secure(
     which = out.contingency[pairs]
     if not pairs.size:
         return
-    single = _single_branch(engine.case.grid, contingencies)
+    line, machine = _singles(engine.case.grid, contingencies)
     how = np.full(pairs.size, LEFT, np.int8)
     loading, branch = np.full(pairs.size, np.nan), np.full(pairs.size, -1, np.int64)
-    outside = np.zeros(pairs.size, np.int64)
+    outside, row = np.zeros(pairs.size, np.int64), np.full(pairs.size, -1, np.int64)
+    volt, lost = np.full(pairs.size, np.nan), np.zeros(pairs.size)
     power, current = load_rows(model, injection)
     with announced("secure-topologies"):
         secure_states(
             LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
             model.pattern.node, model.network_arrays, model.base_arrays, model.base_topology,
             model.unit_arrays, (states.changes, states.lists, states.dead_of, states.dead_row),
-            solved.v, power, current, np.flatnonzero(ok), (pair_of, single[which]),
+            solved.v, power, current, (injection.p[0], injection.q[0], injection.v_set[0]),
+            np.flatnonzero(ok), (pair_of, line[which], machine[which]),
             (engine.options.tolerance, ITERATIONS, False, PATIENCE, LOWEST), NO_LIMITS,
-            limits.arrays, (how, loading, branch, outside),
+            limits.arrays, (how, loading, branch, outside, volt, row, lost),
         )  # fmt: skip
     owner = np.repeat(np.arange(rows.size), counts)
     same = how == NOTHING
-    loading[same] = out.loading[rows[owner[same]]]
-    branch[same], outside[same] = out.branch[rows[owner[same]]], out.voltage[rows[owner[same]]]
-    out.pair_loading[pairs], out.pair_branch[pairs] = loading, branch
-    out.pair_voltage[pairs], out.pair_lost[pairs] = outside, states.lost[owner]
-    out.pair_status[pairs] = np.where(how == LEFT, FlowStatus.DIVERGED, FlowStatus.OK)
+    for values, name in ((loading, "loading"), (branch, "branch"), (outside, "voltage"),
+                         (volt, "volt"), (row, "volt_row")):  # fmt: skip
+        values[same] = found[name][owner[same]]
+    out.pair_loading[pairs], out.pair_branch[pairs], out.pair_voltage[pairs] = (
+        loading, branch, outside,
+    )  # fmt: skip
+    out.pair_volt[pairs], out.pair_place[pairs] = volt, _place(engine, row)
+    out.pair_lost[pairs] = states.lost[owner] + lost
+    out.pair_status[pairs] = _STATUS[how]
     left = np.flatnonzero((how == LEFT) & ok[owner])
     start = _start(engine, solved.v)
     for begin in range(0, left.size, CHUNK):
@@ -213,6 +222,19 @@ def _secure(
             engine, topology, contingencies, owner[some], which[some], start, limits,
             pairs[some], out,
         )  # fmt: skip
+
+
+_STATUS = np.array(
+    [FlowStatus.OK, FlowStatus.DIVERGED, FlowStatus.OK, FlowStatus.ISLANDED], np.int8
+)  # by what the kernel says of a pair
+
+
+def _place(engine: Engine, row: Ints) -> Ints:
+    """Substation of rows, with n_substation added for busbar 2; -1 stays."""
+    node = engine.model.pattern.node[row]
+    at = engine.model.node_substation[node]
+    at = at + engine.case.grid.n_substation * (node >= engine.case.grid.n_substation)
+    return np.where(row >= 0, at, -1)
 
 
 def _sweep(
@@ -254,6 +276,11 @@ def state_of(found: SecurityResult) -> TopologySecurity:
     out.pair_branch[:] = found.branch
     out.pair_voltage[:] = out.voltage[0] + found.voltage_violations
     out.pair_lost[:] = out.lost[0] + found.lost_load
+    second = np.flatnonzero(base.second_node >= 0)
+    place = np.concatenate([np.arange(base.grid.n_substation), base.grid.n_substation + second])
+    place[base.second_node[second]] = base.grid.n_substation + second
+    node = found.voltage_node
+    out.pair_volt[:], out.pair_place[:] = found.voltage, np.where(node >= 0, place[node], -1)
     return out
 
 
@@ -265,13 +292,16 @@ def _outside(grid: Grid, base: FlowResult) -> int:
     return int((out & ~grid.is_star[node]).sum())
 
 
-def _single_branch(grid: Grid, contingencies: Contingencies) -> Ints:
-    """[n_contingency] the branch of those that lose one branch and nothing else, else -1."""
-    b_of, branch, u_of, _ = contingencies.members(grid)
-    single = (np.diff(b_of) == 1) & (np.diff(u_of) == 0)
-    out = np.full(single.size, -1, np.int64)
-    out[single] = branch[b_of[:-1][single]]
-    return out
+def _singles(grid: Grid, contingencies: Contingencies) -> tuple[Ints, Ints]:
+    """[n_contingency] the branch of those that lose just one, and the unit alike; else -1."""
+    b_of, branch, u_of, unit = contingencies.members(grid)
+    n_branch, n_unit = np.diff(b_of), np.diff(u_of)
+    line, machine = np.full(n_branch.size, -1, np.int64), np.full(n_branch.size, -1, np.int64)
+    single = (n_branch == 1) & (n_unit == 0)
+    line[single] = branch[b_of[:-1][single]]
+    single = (n_branch == 0) & (n_unit == 1)
+    machine[single] = unit[u_of[:-1][single]]
+    return line, machine
 
 
 def _start(engine: Engine, v: Complexes) -> Floats:
@@ -293,7 +323,10 @@ def _check(
         engine.model.pattern.node, limits.arrays,
         (np.empty(0), np.empty(0), np.empty(0), *found.arrays),
     )  # fmt: skip
-    return {"loading": found.loading, "branch": found.branch, "voltage": found.outside}
+    return {
+        "loading": found.loading, "branch": found.branch, "voltage": found.outside,
+        "volt": found.volt, "volt_row": found.volt_row,
+    }  # fmt: skip
 
 
 def _newton(
@@ -311,6 +344,8 @@ def _newton(
     kept = pairs[ok]
     out.pair_loading[kept] = found["loading"][ok]
     out.pair_branch[kept], out.pair_voltage[kept] = found["branch"][ok], found["voltage"][ok]
+    row = np.asarray(found["volt_row"][ok], np.int64)
+    out.pair_volt[kept], out.pair_place[kept] = found["volt"][ok], _place(engine, row)
 
 
 def _after(

@@ -74,7 +74,7 @@ class RemedialResult:
 
     @cached_property
     def _before(self) -> tuple[dict[str, Any], VoltageStanding]:
-        voltages = voltage_standing(self.case, self.base, self.contingencies, self.flow)
+        voltages = voltage_standing(self.case, self.base, self.flow)
         given = (self.base, self.contingencies, self.reference)
         return standing_of(self.case, *given, voltages), voltages
 
@@ -107,7 +107,7 @@ class RemedialResult:
     def _card(self, rank: int, r: Recommendation) -> dict[str, Any]:
         before, _ = self._before
         given = (self.contingencies, self.reference)
-        mine = voltage_standing(r.case, r.found, self.contingencies, self.flow)
+        mine = voltage_standing(r.case, r.found, self.flow)
         after = standing_of(r.case, r.found, *given, mine)
         why, moved = self._moves(r.case)
         return {

@@ -70,7 +70,7 @@ def mend(
     large = _large(case, contingencies)
     if not reference.solved or (large and not found.voltage[0]):
         return []  # on a large grid what an outage might break is only told: it takes too long
-    standing = voltage_standing(case, found, contingencies, options)
+    standing = voltage_standing(case, found, options)
     levers = levers_of(case, None, locked)
     best = Mended(
         levers=levers, change=np.zeros(levers.controls.size), case=case, found=found,
@@ -152,7 +152,7 @@ def _checked(
     value = float(values(found, reference)[0])
     standing = after.standing
     if value < REFUSED:
-        standing = voltage_standing(case, found, contingencies, options)
+        standing = voltage_standing(case, found, options)
     return replace(after, found=found, value=value, standing=standing)
 
 

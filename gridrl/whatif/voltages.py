@@ -1,6 +1,6 @@
 """How far voltages are outside their limits, before and after every contingency."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,6 @@ from gridrl.powerflow.flow import flow
 from gridrl.powerflow.limits import ROUNDING
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
-from gridrl.security.contingency import Contingencies
-from gridrl.security.result import SecurityOptions
-from gridrl.security.sweep import security
 from gridrl.security.topologies import TopologySecurity
 
 SHOWN = 6  # buses in an explanation
@@ -58,41 +55,24 @@ class VoltageStanding:
         return -1 if self.intact_is_worst else int(self.contingency[0])
 
 
-def voltage_standing(
-    case: Case, found: TopologySecurity, contingencies: Contingencies, options: FlowOptions
-) -> VoltageStanding:
+def voltage_standing(case: Case, found: TopologySecurity, options: FlowOptions) -> VoltageStanding:
     """Look closer at the voltages of a case that was solved with all contingencies as ``found``."""
     result = flow(case, options=options)
     beyond = depths(result, 0)
     outside = np.flatnonzero(beyond > ROUNDING)
-    which = found.contingency[found.pair_voltage > 0]
-    if not which.size:
-        return _intact(result, beyond, outside)
-    some = Contingencies(
-        name=tuple(contingencies.name[k] for k in which),
-        elements=tuple(contingencies.elements[k] for k in which),
-    )
-    swept = security(case, contingencies=some, options=SecurityOptions(flow=options))
-    v, node = swept.voltage, swept.voltage_node
-    depth = np.zeros(which.size)
-    known = np.flatnonzero((node >= 0) & np.isfinite(v))
-    low, high = limits_of_nodes(swept.base)
-    depth[known] = np.maximum(low[node[known]] - v[known], v[known] - high[node[known]])
+    pair = np.flatnonzero((found.pair_voltage > 0) & (found.pair_place >= 0))
+    place, n = found.pair_place[pair], case.grid.n_substation
+    node = np.where(place < n, place, result.second_node[place % n])
+    low, high = limits_of_nodes(result)
+    v = found.pair_volt[pair]
+    depth = np.nan_to_num(np.maximum(low[node] - v, v - high[node]))
     order = np.argsort(-depth, kind="stable")
     order = order[depth[order] > ROUNDING]
-    return replace(
-        _intact(result, beyond, outside), contingency=which[order], after_depth=depth[order],
-        after_voltage=v[order], after_node=node[order],
-    )  # fmt: skip
-
-
-def _intact(result: FlowResult, beyond: Floats, outside: Ints) -> VoltageStanding:
-    """Without contingencies."""
-    none, real = np.zeros(0, np.int64), np.zeros(0)
     return VoltageStanding(
         result=result, outside=int(outside.size), depth=float(beyond[outside].sum()),
-        node=int(np.argmax(beyond)) if outside.size else -1, contingency=none,
-        after_depth=real, after_voltage=real, after_node=none,
+        node=int(np.argmax(beyond)) if outside.size else -1,
+        contingency=found.contingency[pair[order]], after_depth=depth[order],
+        after_voltage=v[order], after_node=node[order],
     )  # fmt: skip
 
 

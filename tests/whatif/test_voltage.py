@@ -208,9 +208,9 @@ def test_what_mends_the_intact_grid_is_not_paid_for_by_outages() -> None:
     case = gridrl.load("case14")
     contingencies = n_minus_1(case)
     base = secure_topologies(case, case.topology, contingencies)
-    before = voltage_standing(case, base, contingencies, RemedialOptions().flow)
+    before = voltage_standing(case, base, RemedialOptions().flow)
     for r in recommend(case, contingencies=contingencies).recommendations:
-        after = voltage_standing(r.case, r.found, contingencies, RemedialOptions().flow)
+        after = voltage_standing(r.case, r.found, RemedialOptions().flow)
         assert after.badness <= before.badness
         assert r.outside <= int(outside(base)[0])
         swept = security(r.case, contingencies=contingencies)
