@@ -82,7 +82,16 @@ def facts_of(world: World, before: State, after: State, outcome: Outcome) -> Fac
         switched=(outcome.line_hit.sum(axis=1) + outcome.substation_hit.sum(axis=1)).astype(float),
         tripped=outcome.tripped.sum(axis=1).astype(float),
         refused=(outcome.verdict > 0) | outcome.failed, alive=alive, ran=before.running,
+        voltage_excess=_voltage_excess(world, after),
     )  # fmt: skip
+
+
+def _voltage_excess(world: World, state: State) -> Floats:
+    """[B] p.u. that busbars in use are outside their limits, summed over them."""
+    grid, at = world.case.grid, world.engine.model.node_substation
+    v = np.abs(state.v)
+    outside = np.maximum(v - grid.v_max[at], grid.v_min[at] - v)
+    return np.asarray(np.nan_to_num(np.maximum(outside, 0.0)).sum(axis=1))
 
 
 def _powers(world: World, state: State) -> tuple[Floats, Floats]:

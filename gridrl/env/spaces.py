@@ -66,10 +66,14 @@ def action_space(world: World, choices: Choices, kind: str) -> gym.Space[Any]:
 
 
 def _dispatched(world: World) -> tuple[Any, Any, Any]:
-    """Generators that are redispatched, those that are curtailed, and storage."""
+    """Generators that are redispatched, those that are curtailed, and storage.
+
+    The reference machine balances whatever is ordered of others, so that nobody orders it.
+    """
     fleet = world.fleet
+    balances = world.case.grid.is_reference[fleet.gen_unit]
     return (
-        np.flatnonzero(fleet.redispatchable), np.flatnonzero(fleet.renewable),
+        np.flatnonzero(fleet.redispatchable & ~balances), np.flatnonzero(fleet.renewable),
         np.arange(fleet.n_storage),
     )  # fmt: skip
 

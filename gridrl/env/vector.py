@@ -88,6 +88,7 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> None:
         self.world, self.model = world, world if model is None else model
         self.num_envs = int(num_envs)
+        self.autoreset_mode = AutoresetMode.SAME_STEP  # where Gymnasium's own and TorchRL look
         self.reward_fn = reward_fn
         self.reward_weights = weights(reward, reward_fn)
         self.choices: Choices = choices_of(world, action_set)
@@ -212,7 +213,7 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
         """What every step tells about the present state."""
         return {
             "action_mask": self.choices.allowed(self.world, state),
-            "episode": state.episode.copy(),
+            "episode_id": state.episode.copy(),
             "steps": state.steps,
         }
 

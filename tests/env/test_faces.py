@@ -39,7 +39,7 @@ def test_gymnasium_has_nothing_to_say(world: World, settings: dict[str, Any]) ->
 def test_a_scenario_opens_by_its_name() -> None:
     env = gridrl.env.make("ieee5", steps=3)
     _, info = env.reset(seed=1, options={"episode": 2})
-    assert info["episode"] == 2
+    assert info["episode_id"] == 2
     ends = [env.step(0)[2:4] for _ in range(3)]
     assert ends == [(False, False), (False, False), (False, True)]
 
