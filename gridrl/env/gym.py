@@ -1,11 +1,13 @@
 """One grid in operation: the Gymnasium interface. A batch of one of `gridrl.env.vector`."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from gridrl.arrays import Bools
+from gridrl.env.sensors import Sensor
 from gridrl.env.spaces import orders_of
 from gridrl.env.state import Ending, Orders, State
 from gridrl.env.vector import GridVectorEnv
@@ -67,6 +69,10 @@ class GridEnv(gymnasium.Env[Any, Any]):
             zip(v.reward_fn.names, info["reward_terms"].tolist(), strict=True)
         )
         return _only(seen), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def add_sensors(self, sensors: Iterable[Sensor]) -> None:
+        """Let more go wrong from the next `reset` on, after what goes wrong already."""
+        self._vector.add_sensors(sensors)
 
     def action_masks(self) -> Bools:
         """[n_choice] orders that the rules allow now, where sb3-contrib looks for them."""

@@ -13,7 +13,7 @@ from gridrl.arrays import Bools, Floats, Ints
 from gridrl.env.action_sets import choices_of
 from gridrl.env.choices import Choices
 from gridrl.env.observe import facts_of
-from gridrl.env.sensors import Sensor
+from gridrl.env.sensors import Sensor, Sensors
 from gridrl.env.spaces import action_space, orders_of
 from gridrl.env.state import Ending, Orders, Outcome, State
 from gridrl.env.step import reset, step
@@ -167,6 +167,10 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
         )
         self.state = after
         return self._handed_out(), terms @ self.reward_weights, terminated, truncated, infos
+
+    def add_sensors(self, sensors: Iterable[Sensor]) -> None:
+        """Let more go wrong from the next `reset` on, after what goes wrong already."""
+        self.view.sensors = Sensors((*self.view.sensors.sensors, *sensors), self.num_envs)
 
     def action_masks(self) -> Bools:
         """[num_envs, n_choice] orders that the rules allow now."""

@@ -1,10 +1,10 @@
 """Observations as graphs, in several representations, as NumPy arrays of one fixed shape.
 
-candidate   busbars, lines, loads, generators and storage are nodes; a terminal has an edge to each
-            busbar it could sit on, so that an empty busbar, and with it every split, is visible
-busbar      busbars are nodes, branches are edges; what is not in use is masked
-substation  substations are nodes, branches are edges
-line        branches are nodes; edges join those that take over each other's flow (LODF)
+- ``candidate``: busbars, lines, loads, generators and storage are nodes; a terminal has an edge to
+  each busbar it could sit on, so that an empty busbar, and with it every split, is visible
+- ``busbar``: busbars are nodes, branches are edges; what is not in use is masked
+- ``substation``: substations are nodes, branches are edges
+- ``line``: branches are nodes; edges join those that take over each other's flow (LODF)
 
 A graph names no element and counts none: features are per unit or shares, so that one network
 serves any grid. `gridrl.graphs.pyg` converts to PyTorch Geometric.

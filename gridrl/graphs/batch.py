@@ -71,10 +71,11 @@ class GraphView(Protocol):
 def columns(*values: Any, shape: tuple[int, int]) -> Features:
     """[B, n, n_feature] from features that broadcast to [B, n]; what is not finite becomes 0."""
     out = np.empty((*shape, len(values)), np.float32)
-    for k, value in enumerate(values):
-        finite = np.nan_to_num(np.asarray(value, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        out[..., k] = np.clip(finite, -LARGEST, LARGEST)
-    return out
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and becomes 0
+        for k, value in enumerate(values):
+            out[..., k] = value
+    np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(out, -LARGEST, LARGEST, out=out)
 
 
 def alike(values: Any, batch: int) -> NDArray[Any]:

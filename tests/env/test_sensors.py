@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from gridrl.env.state import State
 from gridrl.env.step import reset, step
 from gridrl.env.vector import members
 from gridrl.env.world import World
+from gridrl.env.wrappers import ReadBy, VectorReadBy
 from gridrl.errors import RulesError
 from gridrl.graphs.parts import LINE, Branches
 from gridrl.observation import Observation
@@ -146,6 +148,24 @@ def test_the_grid_does_not_feel_its_sensors(world: World) -> None:
     for _ in range(8):
         c = again.step(np.zeros(4, np.int64))
     np.testing.assert_array_equal(b[0]["rho"], c[0]["rho"])
+
+
+def test_wrappers_read_what_settings_read(world: World) -> None:
+    settings: dict[str, Any] = {"steps": 5, "random_start": True}
+    told = gridrl.env.make(world, sensors=[Noise(0.1), Delay(1)], **settings)
+    wrapped = ReadBy(ReadBy(gridrl.env.make(world, **settings), [Noise(0.1)]), [Delay(1)])
+    many = VectorReadBy(gridrl.env.make_vector(world, 3, **settings), [Noise(0.1), Delay(1)])
+    plain = gridrl.env.make_vector(world, 3, sensors=[Noise(0.1), Delay(1)], **settings)
+    for a, b in ((told, wrapped), (plain, many)):
+        np.testing.assert_array_equal(a.reset(seed=2)[0], b.reset(seed=2)[0])
+        for _ in range(3):
+            action = b.action_space.sample() * 0
+            np.testing.assert_array_equal(a.step(action)[0], b.step(action)[0])
+
+
+def test_only_grids_are_read() -> None:
+    with pytest.raises(RulesError, match="is no environment of gridrl"):
+        ReadBy(gym.make("CartPole-v1"), [Noise(0.1)])
 
 
 # --- wrong models ---------------------------------------------------------------------------
