@@ -14,6 +14,8 @@ from scenarios.scenario import PACKS, Battery, Foe, Outage, Scenario
 TOP = ("title", "family", "grid", "rating", "series", "fleet", "storage", "rules", "opponent",
        "maintenance", "hazard", "areas", "packs")  # fmt: skip
 
+MOST_ROWS = 10_000_000  # of a series in memory: a hundred years in steps of five minutes
+
 
 def read_scenario(text: str, name: str, folder: Path) -> Scenario:
     """Read the text of a scenario file; paths in it start at ``folder``.
@@ -178,6 +180,11 @@ def _series(
     )
     if recipe.rows < 2:
         raise reader.complain("days is shorter than step_minutes, so that nothing can happen.")
+    if recipe.rows * recipe.episodes > MOST_ROWS:
+        raise reader.complain(
+            f"[series] has {recipe.episodes} episodes of {recipe.rows} rows; give fewer, shorter "
+            f"or coarser ones, {MOST_ROWS} rows at most."
+        )
     _leave_some(reader, test, recipe.episodes)
     return recipe, None, "", test
 

@@ -79,21 +79,44 @@ def test_an_empty_busbar_is_a_node_and_a_split_fills_it(world: World, seen: Obse
     assert active[0, to_second].sum() == 0 < active[1].sum()
 
 
-def test_power_at_busbars_balances(world: World, seen: Observation) -> None:
-    """Kirchhoff: what units bring to a busbar leaves it through the branches."""
-    graphs = graphs_of("busbar", world, seen)
-    relation = ("busbar", "branch", "busbar")
-    names = VIEWS["busbar"](static_of(world)).edge_features[relation]
-    p_here = graphs.edges[relation][..., names.index("p_here")]
-    q_here = graphs.edges[relation][..., names.index("q_here")]
-    for power, column in ((p_here, "p"), (q_here, "q")):
-        out = np.zeros(graphs.node_mask["busbar"].shape)
+@pytest.mark.parametrize("kind", ("busbar", "substation"))
+def test_power_at_nodes_balances(world: World, seen: Observation, kind: str) -> None:
+    """Kirchhoff: what units bring to a node leaves it through the branches."""
+    graphs = graphs_of(kind, world, seen)
+    relation = (kind, "branch", kind)
+    names = VIEWS[kind](static_of(world)).edge_features[relation]
+    for power, column in (("p_here", "p"), ("q_here", "q")):
+        values = graphs.edges[relation][..., names.index(power)]
+        out = np.zeros(graphs.node_mask[kind].shape)
         for b in range(3):
             on = graphs.edge_mask[relation][b]
-            np.add.at(out[b], graphs.edge_index[relation][b, 0, on], power[b, on])
-        brought = graphs.nodes["busbar"][..., BUSBAR.index(column)]
+            np.add.at(out[b], graphs.edge_index[relation][b, 0, on], values[b, on])
         # float32 features of powers around 1; power flows are solved to 1e-8
+        brought = graphs.nodes[kind][..., BUSBAR.index(column)]
         np.testing.assert_allclose(out, brought, atol=2e-5)
+    column = VIEWS[kind](static_of(world)).node_features[kind].index
+    p, p_gen, p_load = (graphs.nodes[kind][..., column(name)] for name in ("p", "p_gen", "p_load"))
+    np.testing.assert_allclose(p_gen + p_load, p, atol=2e-5)
+
+
+def test_each_branch_is_seen_from_both_ends(world: World, seen: Observation) -> None:
+    graphs = graphs_of("busbar", world, seen)
+    relation = ("busbar", "branch", "busbar")
+    n = world.case.grid.n_branch
+    names = VIEWS["busbar"](static_of(world)).edge_features[relation]
+    there, back = graphs.edges[relation][:, :n], graphs.edges[relation][:, n:]
+    swapped = {"p_here": "p_there", "q_here": "q_there", "v_here": "v_there"}
+    swapped |= {b: a for a, b in swapped.items()}
+    for name in names:
+        sign = -1.0 if name in ("angle", "log_ratio", "shift") else 1.0
+        other = there[..., names.index(swapped.get(name, name))]
+        np.testing.assert_allclose(back[..., names.index(name)], sign * other, atol=1e-7)
+    np.testing.assert_allclose(there[..., names.index("p_here")], seen.p_from, atol=1e-6)
+    on = np.asarray(seen.line_status)
+    angle = there[..., names.index("angle")]
+    assert (np.sign(angle[on]) == np.sign(np.where(on, seen.angle, 0.0)[on])).all()
+    index = graphs.edge_index[relation]
+    np.testing.assert_array_equal(index[:, 0, :n], index[:, 1, n:])
 
 
 def test_impedances_are_those_of_the_file() -> None:

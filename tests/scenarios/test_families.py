@@ -245,6 +245,7 @@ def test_families_are_listed() -> None:
         ),
         ("[grid]\ncase = 'case5'\n[packs]\ndev = 'x'\n", r"\[packs\] has no entry 'dev'"),
         ("[grid]\ncase = 'case5'\n[series]\nprofiles = 'mine'\n", "there is 'simbench'"),
+        ("[grid]\ncase = 'case5'\n[series]\nepisodes = 99999999\n", "give fewer, shorter or"),
         ("[grid]\ncase = 'case5'\nx = \n", r"is no TOML: .*line 3, column 5"),
     ),
 )
