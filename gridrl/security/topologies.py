@@ -175,7 +175,7 @@ def _secure(
     """Solve the states and pairs of one group into their places."""
     model, injection = engine.model, engine.case.injection
     states, solved = engine.solve(topology)
-    limits = limits_of(model)
+    limits = limits_of(model, threshold=np.inf)  # what is over it is counted, not listed
     ok = has_voltages(solved.status)
     found = _check(engine, states, solved.v, np.flatnonzero(ok), limits)
     out.status[rows], out.lost[rows] = solved.status, states.lost
