@@ -38,7 +38,7 @@ from gridrl.whatif.voltage import Mended, mend
 
 Say = Callable[[str], None]
 Edits = tuple[dict[str, Any], ...]
-DISPATCH_WORK = 2e7  # branch loadings that are worth a second start of redispatch
+DISPATCH_WORK = 5e7  # branch loadings that are worth a second start of redispatch
 
 
 @dataclass(frozen=True, kw_only=True)

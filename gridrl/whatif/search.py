@@ -32,7 +32,7 @@ MOST_TRIED = 500  # actions solved in AC
 USUAL = 60  # worst contingencies of the case that candidates are solved with before a proof
 FEW = 8  # times as many contingencies make that worth while
 CONFIRMED = 16  # candidates that are
-PROOF_WORK = 5e7  # branch loadings in all proofs of single actions, and as many in those of pairs
+PROOF_WORK = 1.2e8  # branch loadings in all proofs of single actions, and as many in those of pairs
 TRY_WORK = 4e6  # branch loadings in those solves: fewer are tried on large grids
 
 Chosen = tuple[int, ...]
