@@ -35,6 +35,7 @@ from gridrl.whatif.voltages import VoltageStanding, voltage_standing
 ROUNDS, ROUNDS_LARGE = 6, 2  # of programs
 VOLTAGE_STATES, LOADING_STATES = 20, 8  # contingencies of one program, the worst first
 LARGE = 1e7  # branch loadings of N-1 from which only set points, taps and shunts are tried
+FEW = 400  # contingencies that are solved all at once
 LESS = 0.98  # part of the badness that an answer must leave at most
 
 
@@ -125,7 +126,9 @@ def _improved(
         if wanted is None or (np.abs(wanted - best.change) < levers.grain / 2).all():
             break
         after = replace(best, change=wanted, case=moved_case(levers, wanted))
-        for which in (program.contingency, np.arange(len(contingencies))):  # the likely ones first
+        every = np.arange(len(contingencies))
+        # where there are many, the likely ones first
+        for which in (every,) if every.size < FEW else (program.contingency, every):
             after = _checked(after, which, contingencies, reference, options)
             solves += after.found.solves
             good = after.value <= allowed and _better(after, best)
