@@ -25,7 +25,7 @@ from gridrl.powerflow.sensitivity import (
     through,
 )
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 
 SCREEN_WORK = 8e8  # branch loadings in the screen of outages: some tenths of a second
 FINALISTS = 800  # best actions that are screened with all outages, not only the worst

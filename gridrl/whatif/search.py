@@ -20,7 +20,8 @@ from gridrl.errors import GridError
 from gridrl.grid import Floats, Ints
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity, secure_topologies, taken_together
+from gridrl.security.topologies import secure_topologies
+from gridrl.security.topology_result import TopologySecurity, taken_together
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, values
 from gridrl.whatif.screening import Screened, screen
 

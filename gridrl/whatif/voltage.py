@@ -18,7 +18,8 @@ from gridrl.powerflow.engine import prepare
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity, secure_topologies
+from gridrl.security.topologies import secure_topologies
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.levers import Levers, levers_of, moved_case, power_change
 from gridrl.whatif.outlook import REFUSED, Reference, outside, values
 from gridrl.whatif.redispatch import Means, has_means

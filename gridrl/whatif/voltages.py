@@ -12,7 +12,7 @@ from gridrl.powerflow.flow import flow
 from gridrl.powerflow.limits import ROUNDING
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 
 SHOWN = 6  # buses in an explanation
 EACH = 5e-3  # p.u. that a voltage outside its limits weighs besides its depth
@@ -32,7 +32,7 @@ class VoltageStanding:
     contingency: Ints  # [m] contingencies after which a voltage is outside, the furthest first
     after_depth: Floats  # [m] p.u. of the furthest voltage
     after_voltage: Floats  # [m] p.u.
-    after_place: Ints  # [m] as in `gridrl.security.topologies.TopologySecurity`
+    after_place: Ints  # [m] as in `gridrl.security.topology_result.TopologySecurity`
 
     @cached_property
     def result(self) -> FlowResult:
