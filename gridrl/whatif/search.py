@@ -33,7 +33,8 @@ MOST_TRIED = 500  # actions solved in AC
 USUAL = 60  # worst contingencies of the case that candidates are solved with before a proof
 FEW = 8  # times as many contingencies make that worth while
 CONFIRMED = 16  # candidates that are
-PROOF_WORK = 1.2e8  # branch loadings in all proofs of single actions, and as many in those of pairs
+PROVED = 3  # single actions with all contingencies there, as far as work goes
+PROOF_WORK = 7.5e7  # branch loadings in all proofs of single actions, and as many in those of pairs
 TRY_WORK = 4e6  # branch loadings in those solves: fewer are tried on large grids
 
 Chosen = tuple[int, ...]
@@ -172,7 +173,8 @@ def search(
     task = _Task(case, contingencies, reference, options, usual, progress)
     proofs = max(2, int(PROOF_WORK / (each + 1) / case.grid.n_branch))
     budget = min(budget, int(TRY_WORK / case.grid.n_branch) + 2 * proofs * (each + 1))
-    pairs = pairs and proofs >= enough  # on a large grid two proofs are all there is time for
+    enough = min(enough, PROVED) if each >= FEW * USUAL else enough
+    pairs = pairs and proofs >= enough  # on a very large grid two proofs are all there is time for
     enough = min(enough, proofs)
     part = 0.72 if pairs else 1.0
     most = min(MOST_TRIED, int(TRY_WORK / (1 + keep) / case.grid.n_branch) + 1)
