@@ -43,6 +43,10 @@ class Observation:
     storage_power: Values  # [B, n_storage] p.u. absorbed
     p_forecast: Values  # [B, n_unit] p.u. expected in the next step
     q_forecast: Values  # [B, n_unit] p.u.
+    rho_trend: Values  # [B, n_branch] change of the loading in the last step
+    v_from: Values  # [B, n_branch] p.u. magnitude at the busbar of the end, 0 where dead
+    v_to: Values  # [B, n_branch] p.u.
+    angle: Values  # [B, n_branch] rad from the from end to the to end
 
     @property
     def batch(self) -> int:
@@ -50,6 +54,7 @@ class Observation:
 
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Observation))
+FORECASTS, ENDS = frozenset({"p_forecast", "q_forecast"}), frozenset({"v_from", "v_to", "angle"})
 # What a policy needs at least; forecasts and the like on request.
 USUAL: tuple[str, ...] = (
     "time", "rho", "line_status", "busbar", "p_from", "q_from", "p_to", "q_to", "unit_p", "unit_q",
@@ -65,7 +70,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "time": (-1.0, 1.0), "rho": (0.0, 1e3), "line_status": (0.0, 1.0), "busbar": (-1.0, 2.0),
     "unit_v": (0.0, 10.0), "overflow": STEPS, "line_cooldown": STEPS,
     "substation_cooldown": STEPS, "maintenance_ahead": STEPS, "maintenance_left": STEPS,
-    "curtailment": (0.0, 1.0), "storage_charge": (0.0, 1e6),
+    "curtailment": (0.0, 1.0), "storage_charge": (0.0, 1e6), "rho_trend": (-1e3, 1e3),
+    "v_from": (0.0, 10.0), "v_to": (0.0, 10.0), "angle": (-10.0, 10.0),
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class Facts:
     horizon: Floats  # [B] steps of the whole episode
     rho: Floats  # [B, n_branch] NaN where there is no power flow
     losses: Floats  # [B] p.u. of all branches
+    voltage_excess: Floats  # [B] p.u. outside the limits, summed over the busbars
     redispatched: Floats  # [B, n_gen] p.u. in effect
     curtailed: Floats  # [B] p.u. that renewables were cut back by, 0 or more
     stored: Floats  # [B, n_storage] p.u. absorbed
@@ -51,11 +52,11 @@ class Physical:
 
     names: tuple[str, ...] = (
         "survival", "overload", "losses", "redispatch", "curtailment", "storage", "switching",
-        "trips", "refused", "game_over",
+        "trips", "refused", "game_over", "voltage",
     )  # fmt: skip
     units: tuple[str, ...] = (
         "share of the episode", "squared loading above 0.95", "MWh", "MWh", "MWh", "MWh",
-        "orders", "lines", "orders", "episodes",
+        "orders", "lines", "orders", "episodes", "p.u. outside the limits, summed over busbars",
     )  # fmt: skip
 
     def __call__(self, facts: Facts) -> Floats:
@@ -75,6 +76,7 @@ class Physical:
                 -facts.tripped,
                 -facts.refused.astype(float),
                 -(~facts.alive).astype(float),
+                -facts.voltage_excess * alive,
             ],
             axis=1,
         )
@@ -89,6 +91,10 @@ PROFILES: dict[str, dict[str, float]] = {
     "cost": {
         "survival": 1.0, "losses": 1e-4, "redispatch": 1e-3, "curtailment": 1e-3,
         "storage": 1e-4, "game_over": 1.0,
+    },
+    "voltage": {
+        "survival": 1.0, "voltage": 1.0, "overload": 0.1, "curtailment": 1e-2, "losses": 1e-3,
+        "game_over": 1.0,
     },
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gridrl.errors import ScenarioError
 
 if TYPE_CHECKING:
+    from gridrl.case import Case
     from scenarios.scenario import Scenario
 
 
@@ -70,3 +71,49 @@ def load(source: str | Path) -> "Scenario":
     except (OSError, UnicodeDecodeError) as broken:
         raise ScenarioError(f"'{text}' cannot be read as text: {broken}.") from broken
     return read_scenario(content, path.stem, path.parent)
+
+
+# What a case gets that says nothing of series and rules; a scenario file may say otherwise.
+_DEFAULTS = """
+family = "own"
+[grid]
+case = "given"
+[series]
+seed = 0
+episodes = 12
+test_episodes = 4
+days = 7
+[fleet]
+ramp = 0.03
+[rules]
+profile = "competition"
+rho_side = "both"
+"""
+
+
+def from_case(case: "Case | str | Path", name: str | None = None) -> "Scenario":
+    """A scenario of a grid alone: a year's weeks from the generator, the rules of competitions.
+
+    Ratings are the case's own. Where it has none that bind, write a scenario file with [rating].
+
+    Parameters
+    ----------
+    case
+        A `Case`, or what `gridrl.load` takes: a name or a file.
+    name
+        What the scenario is called; by default the name of the grid.
+
+    Raises
+    ------
+    CaseError, GridError
+        The case cannot be loaded.
+    """
+    from dataclasses import replace
+
+    import gridrl
+    from scenarios.read import read_scenario
+
+    found = gridrl.load(case) if isinstance(case, str | Path) else case
+    called = found.grid.name if name is None else name
+    made = read_scenario(_DEFAULTS, called, Path())
+    return replace(made, grid=found.source or called, given=found)

@@ -1,23 +1,26 @@
-"""Series of load, wind, sun and dispatch from a seed: plausible shapes, correlated in space.
+"""Series of load, wind, sun and dispatch from a seed, shaped like public ones.
 
 Each episode has a random stream of its own, so that more episodes leave the first ones as they
-are. All parameters are stated here; none is fitted to a test set.
+are. All parameters are stated here. They were set by hand from a year of SimBench and from chronics
+of Grid2Op; ``python -m benchmarks.calibration`` writes the comparison of docs/calibration.md.
 
 load     p times ``load_peak`` times season, day and week, times 1 + noise. The day is a mixture of
          a home (evening peak) and an office (working hours), drawn for each load.
-wind     a Weibull wind speed (shape 2, mean 7.5 m/s) from a Gaussian process with 18 h of memory,
-         through a cubic power curve (3 to 12 m/s).
-sun      clear-sky power at 48 degrees north, dimmed by clouds with 3 h of memory.
+wind     a Weibull wind speed (shape 2, mean 7.6 m/s) from a Gaussian process with 30 h of memory,
+         smooth within 0.8 h, through the power curve of a park (3 to 13 m/s, cubic).
+sun      a panel that is tilted by 12 degrees at 48 degrees north, under clouds with 6 h of memory.
 dispatch the other generators that run in the case share what is left by their size, within their
          limits and ramps; the reference machine does the rest.
 
-Noise is a Gaussian process: exponential memory in time (AR(1)), and in space a correlation of
-exp(-distance / 3), where distance counts branches between buses.
+Noise is a Gaussian process. In time its memory is exponential (AR(1)), smoothed by a second one
+where that is said. In space a part of it is the same everywhere (the weather); the rest has a
+correlation of exp(-distance / 3), where distance counts branches between buses.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.signal import lfilter
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
 from scipy.special import ndtr
@@ -28,13 +31,26 @@ from gridrl.env.fleet import Fleet
 from gridrl.env.series import Series
 
 HOUR, DAY = 3600.0, 86400.0
-LOAD_NOISE, LOAD_MEMORY_H = 0.03, 6.0
-Q_NOISE = 0.01
-WIND_MEMORY_H, WIND_MEAN, WIND_CUT_IN, WIND_FULL = 18.0, 7.5, 3.0, 12.0
-CLOUD_MEMORY_H, CLOUD_DEPTH, LATITUDE = 3.0, 0.75, np.radians(48.0)
+Q_NOISE, LOAD_NOISE = 0.01, 0.045
+WIND_MEAN, WIND_CUT_IN, WIND_FULL, WIND_SEASON = 7.6, 3.0, 13.0, 0.14
+CLOUD_DEPTH, LATITUDE, TILT = 0.9, np.radians(48.0), np.radians(12.0)
 REACH = 3.0  # branches over which the correlation falls to 1/e
 LOSSES = 0.03  # share of the load that dispatch plans for
-LOAD_ERROR, RENEWABLE_ERROR = 0.01, 0.03  # standard deviation one step ahead, of p and of p_max
+LOAD_ERROR, RENEWABLE_ERROR = 0.015, 0.01  # standard deviation one step ahead, of p and of p_max
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A Gaussian process with deviation 1."""
+
+    memory_h: float
+    smooth_h: float  # memory of the second stage, 0: none
+    shared: float  # share of the variance that is the same everywhere
+
+
+LOAD_PROCESS = Noise(6.0, 0.0, 0.25)
+WIND_PROCESS = Noise(30.0, 0.8, 0.6)
+CLOUD_PROCESS = Noise(6.0, 0.5, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +105,9 @@ def _episode(
     kinds = np.array(grid.unit_kind)
     load = np.flatnonzero(kinds == "load")
     shape = _load_shape(rng, time_s, day_of_year, load.size) * recipe.load_peak
-    noise = _process(rng, near, grid.unit_substation[load], recipe, LOAD_MEMORY_H)
+    noise = _process(rng, near, grid.unit_substation[load], recipe, LOAD_PROCESS)
     p[:, load] *= shape * (1.0 + LOAD_NOISE * noise)
-    wobble = _process(rng, near, grid.unit_substation[load], recipe, LOAD_MEMORY_H)
+    wobble = _process(rng, near, grid.unit_substation[load], recipe, LOAD_PROCESS)
     q[:, load] *= shape * (1.0 + LOAD_NOISE * noise) * (1.0 + Q_NOISE * wobble)
     farm = np.zeros(fleet.n_gen, np.bool_)
     for names, power in ((recipe.wind, _wind), (recipe.solar, _sun)):
@@ -125,11 +141,11 @@ def _load_shape(rng: np.random.Generator, time_s: Floats, day: Floats, n: int) -
         far = np.minimum(far, 24.0 - far)
         return np.asarray(np.exp(-((far / width) ** 2))[:, None])
 
-    home = 0.55 + 0.20 * bump(8.0, 2.0) + 0.15 * bump(13.0, 3.0) + 0.45 * bump(19.5, 2.8)
-    office = 0.45 + 0.50 * bump(10.5, 3.2) + 0.40 * bump(15.5, 3.2)
-    office = np.where(weekend, 0.45 + 0.35 * (office - 0.45), office)
+    home = 0.60 + 0.18 * bump(8.0, 2.0) + 0.14 * bump(13.0, 3.0) + 0.40 * bump(19.5, 2.8)
+    office = 0.50 + 0.45 * bump(10.5, 3.2) + 0.36 * bump(15.5, 3.2)
+    office = np.where(weekend, 0.50 + 0.35 * (office - 0.50), office)
     mix = rng.uniform(0.2, 0.8, n)[None]
-    season = 0.88 + 0.12 * np.cos(2 * np.pi * (day - 15.0) / 365.0)[:, None]
+    season = 0.92 + 0.08 * np.cos(2 * np.pi * (day - 15.0) / 365.0)[:, None]
     return np.asarray((mix * home + (1.0 - mix) * office) * season)
 
 
@@ -137,8 +153,8 @@ def _wind(
     rng: np.random.Generator, near: Floats, at: Ints, recipe: Recipe, _time: Floats, day: Floats
 ) -> Floats:
     """[n_row, n] share of installed power."""
-    z = _process(rng, near, at, recipe, WIND_MEMORY_H)
-    season = 1.0 + 0.2 * np.cos(2 * np.pi * (day - 15.0) / 365.0)[:, None]
+    z = _process(rng, near, at, recipe, WIND_PROCESS)
+    season = 1.0 + WIND_SEASON * np.cos(2 * np.pi * (day - 15.0) / 365.0)[:, None]
     scale = WIND_MEAN * season / 0.8862269  # Gamma(1.5): mean of a Weibull of shape 2
     speed = scale * np.sqrt(-np.log1p(-np.clip(ndtr(z), 0.0, 1 - 1e-12)))
     cubed = (speed**3 - WIND_CUT_IN**3) / (WIND_FULL**3 - WIND_CUT_IN**3)
@@ -153,23 +169,33 @@ def _sun(
     angle = 2 * np.pi * (time_s / DAY - 0.5)
     height = np.sin(LATITUDE) * np.sin(declination)
     height = height + np.cos(LATITUDE) * np.cos(declination) * np.cos(angle)
-    clear = np.maximum(height, 0.0) ** 1.15
-    cloud = ndtr(_process(rng, near, at, recipe, CLOUD_MEMORY_H)) ** 2
+    onto = np.sin(LATITUDE - TILT) * np.sin(declination)  # the panel, facing south
+    onto = onto + np.cos(LATITUDE - TILT) * np.cos(declination) * np.cos(angle)
+    clear = np.maximum(onto, 0.0) * np.maximum(height, 0.0) ** 0.25  # and the air in between
+    cloud = ndtr(_process(rng, near, at, recipe, CLOUD_PROCESS)) ** 1.2
     return np.asarray(clear[:, None] * (1.0 - CLOUD_DEPTH * cloud))
 
 
 def _process(
-    rng: np.random.Generator, near: Floats, at: Ints, recipe: Recipe, memory_h: float
+    rng: np.random.Generator, near: Floats, at: Ints, recipe: Recipe, noise: Noise
 ) -> Floats:
     """[n_row, n] Gaussian with mean 0 and deviation 1, correlated in time and between places."""
-    keep = float(np.exp(-recipe.step_s / (memory_h * HOUR)))
-    fresh = rng.standard_normal((recipe.rows, near.shape[0])) @ near.T
-    out = np.empty_like(fresh)
-    out[0] = fresh[0]
-    gain = np.sqrt(1.0 - keep * keep)
-    for row in range(1, recipe.rows):
-        out[row] = keep * out[row - 1] + gain * fresh[row]
-    return np.asarray(out[:, at])
+    a = float(np.exp(-recipe.step_s / (noise.memory_h * HOUR)))
+    b = float(np.exp(-recipe.step_s / (noise.smooth_h * HOUR))) if noise.smooth_h else 0.0
+    before = int(np.ceil(8.0 * noise.smooth_h * HOUR / recipe.step_s))  # the second stage settles
+    rows = before + recipe.rows
+    local = rng.standard_normal((rows, near.shape[0])) @ near.T
+    fresh = np.sqrt(1.0 - noise.shared) * local
+    fresh += np.sqrt(noise.shared) * rng.standard_normal((rows, 1))
+    fresh = fresh[:, at]
+    first, _ = lfilter([np.sqrt(1.0 - a * a)], [1.0, -a], fresh[1:], axis=0, zi=a * fresh[:1])
+    out = np.concatenate([fresh[:1], first])
+    if b:
+        later, _ = lfilter([1.0 - b], [1.0, -b], out[1:], axis=0, zi=b * out[:1])
+        # variance of an AR(1) of variance 1 after exponential smoothing
+        size = np.sqrt((1.0 - b) / (1.0 + b) * (1.0 + a * b) / (1.0 - a * b))
+        out = np.concatenate([out[:1], later]) / size
+    return np.asarray(out[before:], np.float64)
 
 
 def _spatial_factor(case: Case) -> Floats:

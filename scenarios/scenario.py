@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from gridrl.env.series import Series
 from gridrl.env.world import World, build_world
 from gridrl.errors import ScenarioError
 from scenarios.generator import Recipe, generate
+from scenarios.profiles import Windows, windows_of
 from scenarios.ratings import Rating, rated
+from scenarios.region import region_of
 from scenarios.tables import read_series
 
 PACKS = ("all", "train", "test")
@@ -46,6 +49,16 @@ class Foe:
     budget_per_step: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Battery:
+    """A storage unit of the grid that takes orders."""
+
+    element: str  # "storage:0"
+    energy_mwh: float
+    power_mw: float  # largest intake and production
+    efficiency: float  # each way
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scenario:
     """What a scenario file says. `world` makes something that can be played."""
@@ -55,21 +68,29 @@ class Scenario:
     family: str
     grid: str  # a case by name or path
     folder: Path  # paths in the file start here
+    region: tuple[str, ...] = ()  # bus ids that are cut from the grid; none: all of it
+    given: Case | None = None  # a case that was handed over, in place of ``grid``
     rating: Rating | None  # None: the file's own ratings
-    recipe: Recipe | None  # None: series from tables
+    recipe: Recipe | None  # None: series from tables or profiles
+    windows: Windows | None = None  # of SimBench's profiles
     tables: str  # folder with tables of series, "" if they are generated
     test_episodes: int  # the last ones, kept for testing
     ramp: float  # share of p_max that a generator can move in one step
+    grid_balances: bool = False  # the reference machine makes up for what is curtailed and stored
+    batteries: tuple[Battery, ...] = ()
     rules: Rules
     foe: Foe | None
     outages: tuple[Outage, ...]
     areas: tuple[tuple[str, tuple[str, ...]], ...]  # name, bus ids
+    frozen: tuple[tuple[str, str], ...] = ()  # pack, `pack_digest` that it must have
 
     @cached_property
     def case(self) -> Case:
         """The grid, with the ratings of the scenario."""
         path = self.folder / self.grid
-        case = gridrl.load(path if path.is_file() else self.grid)
+        case = self.given or gridrl.load(path if path.is_file() else self.grid)
+        if self.region:
+            case = region_of(case, self.region)
         if self.rating is None:
             return case
         recipe = self.recipe
@@ -92,18 +113,49 @@ class Scenario:
         if recipe is not None:
             named = {_unit(case, text) for text in (*recipe.wind, *recipe.solar)}
             renewable |= np.isin(fleet.gen_unit, sorted(named))
-        active = (fleet.p_max > 0) & (case.injection.p[0, fleet.gen_unit] != 0)
-        steers = active & ~renewable
-        ramp = np.where(steers, self.ramp * fleet.p_max, 0.0)
+        p_max = fleet.p_max
+        if self.windows is not None:  # no limit but what the year shows
+            unlimited = renewable & ~np.isfinite(case.grid.p_max[fleet.gen_unit])
+            highest = np.maximum(self._profiles.p[:, fleet.gen_unit].max(axis=0), 1e-6)
+            p_max = np.where(unlimited, highest, p_max)
+        steers = (p_max > 0) & (case.injection.p[0, fleet.gen_unit] != 0) & ~renewable
+        ramp = np.where(steers, self.ramp * p_max, 0.0)
+        p_min = np.minimum(np.maximum(fleet.p_min, 0.0), p_max)
+        if self.grid_balances:
+            balances = case.grid.is_reference[fleet.gen_unit]
+            wide = 10.0 * max(1.0, float(p_max.sum()))
+            steers, ramp = steers | balances, np.where(balances, wide, ramp)
+            p_min, p_max = np.where(balances, -wide, p_min), np.where(balances, wide, p_max)
         return replace(
             fleet, renewable=renewable, redispatchable=steers & (ramp > 0), ramp_up=ramp,
-            ramp_down=ramp, p_min=np.maximum(fleet.p_min, 0.0),
+            ramp_down=ramp, p_min=p_min, p_max=p_max, **self._stores(case),
         )  # fmt: skip
+
+    def _stores(self, case: Case) -> dict[str, Any]:
+        """Columns of the fleet for storage."""
+        base, batteries = case.grid.s_base_mva, self.batteries
+        unit = [_unit(case, battery.element) for battery in batteries]
+        energy, power, way = (
+            np.array([getattr(battery, name) for battery in batteries], np.float64)
+            for name in ("energy_mwh", "power_mw", "efficiency")
+        )
+        return {
+            "storage_unit": np.array(unit, np.int64), "energy_min": 0.0 * energy,
+            "energy_max": energy / base, "absorb_max": power / base, "produce_max": power / base,
+            "charge_efficiency": way, "discharge_efficiency": way, "loss": 0.0 * energy,
+        }  # fmt: skip
+
+    @cached_property
+    def _profiles(self) -> Series:
+        assert self.windows is not None
+        return windows_of(self.case, self.grid, self.windows)
 
     @cached_property
     def series(self) -> Series:
         """All episodes, with their planned and unplanned outages."""
-        if self.recipe is not None:
+        if self.windows is not None:
+            series = self._profiles
+        elif self.recipe is not None:
             series = generate(self.case, self.recipe, self.fleet)
         else:
             series = read_series(self.case, self.folder / self.tables)
@@ -181,13 +233,37 @@ class Scenario:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of grid ratings and series to six digits: packs are frozen by it."""
+        """SHA-256 of grid ratings and all series to six digits."""
+        return self.pack_digest("all")
+
+    def pack_digest(self, pack: str) -> str:
+        """SHA-256 of grid ratings and the series of a pack to six digits."""
         sha = hashlib.sha256()
-        grid, series = self.case.grid, self.series
-        for values in (grid.i_max_from, grid.i_max_to, grid.s_max, series.p, series.q):
-            finite = np.nan_to_num(np.round(values, 6), nan=-1e9, posinf=1e9)
+        grid, series = self.case.grid, picked(self.series, self.episodes(pack))
+        for values in (
+            grid.i_max_from, grid.i_max_to, grid.s_max, series.p, series.q, series.maintenance,
+            series.hazard,
+        ):  # fmt: skip
+            finite = np.nan_to_num(np.round(values.astype(np.float64), 6), nan=-1e9, posinf=1e9)
             sha.update(np.rint(finite * 1e6).astype(np.int64).tobytes())
         return sha.hexdigest()
+
+    def verify(self) -> None:
+        """Hold the packs against the hashes that the file states.
+
+        Raises
+        ------
+        ScenarioError
+            A pack is not what it was when it was frozen: results would not be comparable.
+        """
+        for pack, wanted in self.frozen:
+            found = self.pack_digest(pack)
+            if found != wanted:
+                raise ScenarioError(
+                    f"Pack '{pack}' of {self.name} has changed since it was frozen: its hash is "
+                    f"{found}, the file says {wanted}. Restore grid and series, or state the new "
+                    "hash under [packs] and do not compare with earlier results."
+                )
 
 
 def picked(series: Series, episodes: Ints) -> Series:

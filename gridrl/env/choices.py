@@ -78,13 +78,17 @@ class Choices:
         return self.substation, line_of, line.astype(np.int64), self.set_line[choice, line]
 
 
-def all_choices(world: World, *, lines: bool = True, most: int = MOST) -> Choices:
+def all_choices(
+    world: World, *, lines: bool = True, alone_line: bool = False, most: int = MOST
+) -> Choices:
     """Every unitary order of a world.
 
     Parameters
     ----------
     lines
         Whether lines and transformers may be opened and closed.
+    alone_line
+        Also configurations in which a busbar holds one line end and nothing else.
     most
         Configurations of one substation.
     """
@@ -92,7 +96,7 @@ def all_choices(world: World, *, lines: bool = True, most: int = MOST) -> Choice
     elements = np.unique(grid.branch_element).tolist() if lines else ()
     actions = unitary_actions(
         case, elements=lines, substations=np.flatnonzero(world.splits).tolist(),
-        closable=elements, most=most,
+        closable=elements, alone_line=alone_line, most=most,
     )  # fmt: skip
     by_element = [np.flatnonzero(grid.branch_element == e) for e in range(grid.n_element)]
     movable = world.places[1]

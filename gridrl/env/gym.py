@@ -5,12 +5,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from gridrl.env.observe import facts_of
+from gridrl.arrays import Bools
 from gridrl.env.spaces import orders_of
 from gridrl.env.state import Ending, Orders, State
-from gridrl.env.step import step
-from gridrl.env.vector import GridVectorEnv, told
+from gridrl.env.vector import GridVectorEnv
 from gridrl.env.world import World
+from gridrl.graphs import GraphView
 
 
 class GridEnv(gymnasium.Env[Any, Any]):
@@ -28,6 +28,11 @@ class GridEnv(gymnasium.Env[Any, Any]):
         self.choices = self._vector.choices
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
+
+    @property
+    def graph_view(self) -> GraphView:
+        """Names of the features of a graph, and how it is made from an `Observation`."""
+        return self._vector.graph_view
 
     @property
     def state(self) -> State:
@@ -54,16 +59,19 @@ class GridEnv(gymnasium.Env[Any, Any]):
 
     def step_orders(self, orders: Orders) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """The same with `Orders` of a batch of one."""
-        v, before = self._vector, self._vector.state
-        after, outcome = step(v.world, before, orders)
-        terms = v.reward_fn(facts_of(v.world, before, after, outcome))
-        v.state = after
-        truncated = bool(after.ending[0] == Ending.SURVIVED)
-        terminated = not truncated and not after.running[0]
-        info = _only(v.info(after) | told(outcome))
-        info["ending"] = Ending(after.ending[0]).name
-        info["reward_terms"] = dict(zip(v.reward_fn.names, terms[0].tolist(), strict=True))
-        return _only(v.seen(after)), float(terms[0] @ v.reward_weights), terminated, truncated, info
+        v = self._vector
+        seen, reward, terminated, truncated, info = v.advance(orders)
+        info = _only(info)
+        info["ending"] = Ending(info["ending"]).name
+        info["reward_terms"] = dict(
+            zip(v.reward_fn.names, info["reward_terms"].tolist(), strict=True)
+        )
+        return _only(seen), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def action_masks(self) -> Bools:
+        """[n_choice] orders that the rules allow now, where sb3-contrib looks for them."""
+        mask: Bools = self._vector.action_masks()[0]
+        return mask
 
 
 def _only(batch: Any) -> Any:

@@ -14,10 +14,24 @@ from gridrl.rewards import Facts
 DAY_S, WEEK_S = 86400.0, 7 * 86400.0
 
 
-def observe(world: World, state: State, *, forecasts: bool = False) -> Observation:
+def observe(
+    world: World,
+    state: State,
+    *,
+    forecasts: bool = False,
+    ends: bool = False,
+    before: Floats | None = None,
+) -> Observation:
     """What operators see of every state of a batch; NaN where a grid has no power flow.
 
-    ``forecasts`` fills the expected injections of the next step; they are 0 wide otherwise.
+    Parameters
+    ----------
+    forecasts
+        Fill in the expected injections of the next step; they are 0 wide otherwise.
+    ends
+        Fill in voltages and angles at the ends of branches; they are 0 wide otherwise.
+    before
+        [B, n_branch] loadings one step ago, NaN where there are none: what trends count from.
     """
     grid = world.case.grid
     n = grid.n_branch
@@ -39,7 +53,8 @@ def observe(world: World, state: State, *, forecasts: bool = False) -> Observati
         maintenance_left=left[state.row] if planned else none,
         target_dispatch=state.target, actual_dispatch=state.actual, curtailment=state.limit,
         storage_charge=state.charge, storage_power=state.absorbed,
-        **_forecast(world, state, forecasts),
+        rho_trend=np.nan_to_num(state.rho - (state.rho if before is None else before)),
+        **_forecast(world, state, forecasts), **_ends(world, state, ends),
     )  # fmt: skip
 
 
@@ -67,7 +82,16 @@ def facts_of(world: World, before: State, after: State, outcome: Outcome) -> Fac
         switched=(outcome.line_hit.sum(axis=1) + outcome.substation_hit.sum(axis=1)).astype(float),
         tripped=outcome.tripped.sum(axis=1).astype(float),
         refused=(outcome.verdict > 0) | outcome.failed, alive=alive, ran=before.running,
+        voltage_excess=_voltage_excess(world, after),
     )  # fmt: skip
+
+
+def _voltage_excess(world: World, state: State) -> Floats:
+    """[B] p.u. that busbars in use are outside their limits, summed over them."""
+    grid, at = world.case.grid, world.engine.model.node_substation
+    v = np.abs(state.v)
+    outside = np.maximum(v - grid.v_max[at], grid.v_min[at] - v)
+    return np.asarray(np.nan_to_num(np.maximum(outside, 0.0)).sum(axis=1))
 
 
 def _powers(world: World, state: State) -> tuple[Floats, Floats]:
@@ -106,3 +130,20 @@ def _forecast(world: World, state: State, wanted: bool) -> dict[str, Floats]:
         return {"p_forecast": none, "q_forecast": none}
     p, q = world.series.expected(state.row, 1)
     return {"p_forecast": p, "q_forecast": q}
+
+
+def _ends(world: World, state: State, wanted: bool) -> dict[str, Floats]:
+    """Voltages at the busbars of both ends of each branch, 0 where there is none."""
+    if not wanted:
+        return dict.fromkeys(("v_from", "v_to", "angle"), np.zeros((state.batch, 0)))
+    grid, second = world.case.grid, world.engine.model.second_node
+    n = grid.n_branch
+    v = []
+    for at, end in ((grid.from_substation, slice(0, n)), (grid.to_substation, slice(n, 2 * n))):
+        busbar = state.busbar[:, end]
+        node = np.where(busbar == 2, second[at], at)
+        found = np.take_along_axis(state.v, node, axis=1)
+        v.append(np.where((busbar > 0) & np.isfinite(found), found, 0.0))
+    return {
+        "v_from": np.abs(v[0]), "v_to": np.abs(v[1]), "angle": np.angle(v[0] * np.conj(v[1])),
+    }  # fmt: skip

@@ -9,6 +9,7 @@ from gridrl.env.choices import Choices
 from gridrl.env.state import Orders, State
 from gridrl.env.world import World
 from gridrl.errors import ScenarioError
+from gridrl.graphs.batch import LARGEST, GraphBatch, as_arrays
 from gridrl.observation import Observation, bounds, widths
 
 _ENDS = ("low", "high")
@@ -16,15 +17,7 @@ ACTIONS = ("switching", "dispatch", "both")
 
 
 def observation_space(sample: Observation, names: tuple[str, ...], form: str) -> gym.Space[Any]:
-    """One vector, or a dict of vectors.
-
-    Raises
-    ------
-    ScenarioError
-        There is no such form.
-    """
-    if form not in ("flat", "dict"):
-        raise ScenarioError(f"observe_as is {form!r}; give 'flat' or 'dict'.")
+    """One vector ("flat"), or a dict of vectors ("dict")."""
     boxes = {
         name: gym.spaces.Box(*bounds(name), (width,), np.float32)
         for name, width in widths(sample, names).items()
@@ -33,6 +26,20 @@ def observation_space(sample: Observation, names: tuple[str, ...], form: str) ->
         return gym.spaces.Dict({name: box for name, box in boxes.items() if box.shape[0]})
     low, high = (np.concatenate([getattr(box, end) for box in boxes.values()]) for end in _ENDS)
     return gym.spaces.Box(low, high, dtype=np.float32)
+
+
+def graph_space(sample: GraphBatch) -> gym.Space[Any]:
+    """A dict of the arrays of one graph; see `gridrl.graphs.batch.as_arrays`."""
+    boxes: dict[str, gym.Space[Any]] = {}
+    for name, value in as_arrays(sample).items():
+        shape = value.shape[1:]
+        if name.endswith("_index"):
+            boxes[name] = gym.spaces.Box(0, 2**31, shape, np.int64)
+        elif name.endswith("_mask"):
+            boxes[name] = gym.spaces.Box(0, 1, shape, np.int8)
+        else:
+            boxes[name] = gym.spaces.Box(-LARGEST, LARGEST, shape, np.float32)
+    return gym.spaces.Dict(boxes)
 
 
 def action_space(world: World, choices: Choices, kind: str) -> gym.Space[Any]:
@@ -59,10 +66,14 @@ def action_space(world: World, choices: Choices, kind: str) -> gym.Space[Any]:
 
 
 def _dispatched(world: World) -> tuple[Any, Any, Any]:
-    """Generators that are redispatched, those that are curtailed, and storage."""
+    """Generators that are redispatched, those that are curtailed, and storage.
+
+    The reference machine balances whatever is ordered of others, so that nobody orders it.
+    """
     fleet = world.fleet
+    balances = world.case.grid.is_reference[fleet.gen_unit]
     return (
-        np.flatnonzero(fleet.redispatchable), np.flatnonzero(fleet.renewable),
+        np.flatnonzero(fleet.redispatchable & ~balances), np.flatnonzero(fleet.renewable),
         np.arange(fleet.n_storage),
     )  # fmt: skip
 

@@ -10,13 +10,17 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gridrl.arrays import Bools, Floats, Ints
-from gridrl.env.choices import Choices, all_choices
-from gridrl.env.observe import facts_of, flat, observe
-from gridrl.env.spaces import action_space, observation_space, orders_of
+from gridrl.env.action_sets import choices_of
+from gridrl.env.choices import Choices
+from gridrl.env.observe import facts_of
+from gridrl.env.sensors import Sensor
+from gridrl.env.spaces import action_space, orders_of
 from gridrl.env.state import Ending, Orders, Outcome, State
 from gridrl.env.step import reset, step
+from gridrl.env.view import View, put_rows, row_of
 from gridrl.env.world import World
-from gridrl.observation import USUAL, as_dict, checked
+from gridrl.graphs import GraphView
+from gridrl.observation import USUAL
 from gridrl.rewards import PHYSICAL, RewardFn, weights
 
 
@@ -33,14 +37,28 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
     actions
         "switching": a number, 0 does nothing, see ``choices``; "dispatch": numbers in [-1, 1] for
         redispatch, curtailment and storage; "both": a dict of the two.
+    action_set
+        Switching orders to choose from, see `gridrl.env.action_sets`.
     observe_as
-        "flat": one float32 vector; "dict": one array for each name in ``observe_fields``.
+        "flat": one float32 vector; "dict": one array for each name in ``observe_fields``; "graph":
+        the arrays of a graph.
+    graph
+        Which graph, see `gridrl.graphs`; ``graph_view`` tells names of features.
+    mask_in_observation
+        Put ``action_mask`` into the observation, which is then a dict, for learners that look for
+        it there. It is in the infos in any case.
+    sensors
+        What goes wrong between grid and agent, see `gridrl.env.sensors`.
+    model
+        The world that the agent believes in, see `gridrl.env.model_error.wrong_model`.
     reward
         Profile of weights or a mapping from terms to weights; see `gridrl.rewards`.
     steps
         Longest episode; by default the whole series.
     random_start
         Begin at a random row, where ``steps`` leaves room for it.
+    episodes
+        Episodes of the series to draw from; all by default.
 
     An episode that ends is reset in the same step: the observation is the first of the next one,
     and ``infos["final_obs"]`` holds the last. Lost grids end ``terminated``, series that run out
@@ -55,31 +73,45 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
         num_envs: int = 1,
         *,
         actions: str = "switching",
+        action_set: str = "all",
         observe_as: str = "flat",
         observe_fields: Iterable[str] = USUAL,
+        graph: str = "candidate",
+        mask_in_observation: bool = False,
+        sensors: Iterable[Sensor] = (),
+        model: World | None = None,
         reward: str | Mapping[str, float] = "security",
         reward_fn: RewardFn = PHYSICAL,
         steps: int | None = None,
         random_start: bool = False,
         episodes: Ints | None = None,
     ) -> None:
-        self.world = world
+        self.world, self.model = world, world if model is None else model
         self.num_envs = int(num_envs)
+        self.autoreset_mode = AutoresetMode.SAME_STEP  # where Gymnasium's own and TorchRL look
         self.reward_fn = reward_fn
         self.reward_weights = weights(reward, reward_fn)
-        self.choices: Choices = all_choices(world)
-        self._fields = checked(observe_fields)
-        self._forecasts = bool({"p_forecast", "q_forecast"} & set(self._fields))
-        self._as, self.action_kind = observe_as, actions
+        self.choices: Choices = choices_of(world, action_set)
+        self.action_kind = actions
         self._steps, self._random_start = steps, random_start
         self._episodes = np.arange(world.series.n_episode) if episodes is None else episodes
         self._rng = np.random.default_rng()
-        self.state: State = self._begin(np.random.default_rng(0), self.num_envs)
-        sample = observe(world, self._first(self.state), forecasts=self._forecasts)
-        self.single_observation_space = observation_space(sample, self._fields, observe_as)
         self.single_action_space = action_space(world, self.choices, actions)
+        self.state: State = self._begin(np.random.default_rng(0), self.num_envs)
+        self._seen: Any = None
+        self.view = View(
+            world, self.model, members(self.state, np.arange(1)), self.num_envs,
+            observe_as=observe_as, fields=observe_fields, graph=graph, sensors=sensors,
+            n_choice=len(self.choices) if mask_in_observation else 0,
+        )  # fmt: skip
+        self.single_observation_space = self.view.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    @property
+    def graph_view(self) -> GraphView:
+        """Names of the features of a graph, and how it is made from an `Observation`."""
+        return self.view.graph
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -94,14 +126,15 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
         if seed is not None:
             self._rng = np.random.default_rng(seed)
         options = options or {}
+        everyone = np.ones(self.num_envs, np.bool_)
         which = np.flatnonzero(
-            options["reset_mask"] if "reset_mask" in options else np.ones(self.num_envs, np.bool_)
+            everyone if self._seen is None else options.get("reset_mask", everyone)
         )
         episode = options.get("episode")
         if episode is not None:
             episode = np.broadcast_to(np.asarray(episode, np.int64), (self.num_envs,))[which]
-        self.state = put(self.state, which, self._begin(self._rng, which.size, episode))
-        return self.seen(self.state), self.info(self.state)
+        self._restart(which, episode)
+        return self._handed_out(), self.info(self.state)
 
     def step(self, actions: Any) -> tuple[Any, Floats, Bools, Bools, dict[str, Any]]:
         """Carry out one order for each grid; see the class for episodes that end."""
@@ -110,6 +143,17 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
 
     def step_orders(self, orders: Orders) -> tuple[Any, Floats, Bools, Bools, dict[str, Any]]:
         """The same with `Orders`, several parts of which may be combined."""
+        seen, reward, terminated, truncated, infos = self.advance(orders)
+        over = np.flatnonzero(terminated | truncated)
+        if over.size:
+            self._keep_final(infos, over)
+            self._restart(over)
+            seen = self._handed_out()
+            infos |= self.info(self.state)
+        return seen, reward, terminated, truncated, infos
+
+    def advance(self, orders: Orders) -> tuple[Any, Floats, Bools, Bools, dict[str, Any]]:
+        """One step that leaves episodes that end as they are."""
         before = self.state
         after, outcome = step(self.world, before, orders)
         terms = self.reward_fn(facts_of(self.world, before, after, outcome))
@@ -118,13 +162,15 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
         infos = self.info(after) | told(outcome)
         infos["reward_terms"] = terms
         infos["ending"] = after.ending.copy()
-        over = np.flatnonzero(terminated | truncated)
-        if over.size:
-            self._keep_final(infos, after, over)
-            after = put(after, over, self._begin(self._rng, over.size))
-            infos["action_mask"] = self.choices.allowed(self.world, after)
+        self._seen = self.view.of(
+            after, before.rho, infos["action_mask"], np.arange(self.num_envs), fresh=False
+        )
         self.state = after
-        return self.seen(after), terms @ self.reward_weights, terminated, truncated, infos
+        return self._handed_out(), terms @ self.reward_weights, terminated, truncated, infos
+
+    def action_masks(self) -> Bools:
+        """[num_envs, n_choice] orders that the rules allow now."""
+        return self.choices.allowed(self.world, self.state)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing to close."""
@@ -141,40 +187,54 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
             first = rng.integers(np.maximum(room, 0) + 1)
         return reset(self.world, rng, episode=episode, first=first, steps=self._steps)
 
+    def _restart(self, which: Ints, episode: NDArray[np.int64] | None = None) -> None:
+        """New episodes in some places, and what is seen of them."""
+        begun = self._begin(self._rng, which.size, episode)
+        self.state = put(self.state, which, begun)
+        mask = self.choices.allowed(self.world, begun)
+        part = self.view.of(begun, None, mask, which, fresh=True)
+        if which.size == self.num_envs:
+            self._seen = part
+        else:
+            put_rows(self._seen, which, part)
+
+    def _handed_out(self) -> Any:
+        """What is seen, in arrays that later steps leave alone."""
+        if isinstance(self._seen, dict):
+            return {key: value.copy() for key, value in self._seen.items()}
+        return self._seen.copy()
+
     def seen(self, state: State) -> Any:
-        """Observations of a batch of states."""
-        seen = observe(self.world, state, forecasts=self._forecasts)
-        return flat(seen, self._fields) if self._as == "flat" else as_dict(seen, self._fields)
+        """Observations of a batch of states, without trends and whatever the sensors do."""
+        mask = self.choices.allowed(self.world, state)
+        return self.view.formed(self.view.observation(state), mask)
 
     def info(self, state: State) -> dict[str, Any]:
         """What every step tells about the present state."""
         return {
             "action_mask": self.choices.allowed(self.world, state),
-            "episode": state.episode.copy(),
+            "episode_id": state.episode.copy(),
             "steps": state.steps,
         }
 
-    def _keep_final(self, infos: dict[str, Any], state: State, over: Ints) -> None:
+    def _keep_final(self, infos: dict[str, Any], over: Ints) -> None:
         """Last observations of the episodes that ended, as Gymnasium wants them."""
-        seen = self.seen(state)
+        state = self.state
         mask = np.zeros(self.num_envs, np.bool_)
         mask[over] = True
         final = np.full(self.num_envs, None, object)
         for b in over:
-            final[b] = (
-                {key: value[b] for key, value in seen.items()}
-                if isinstance(seen, dict)
-                else seen[b]
-            )
+            final[b] = row_of(self._seen, b)
         infos["final_obs"], infos["_final_obs"] = final, mask
         infos["final_info"] = {
             "ending": state.ending.copy(), "steps": state.steps, "_steps": mask, "_ending": mask,
         }  # fmt: skip
         infos["_final_info"] = mask
 
-    @staticmethod
-    def _first(state: State) -> State:
-        return State(**{f.name: getattr(state, f.name)[:1] for f in fields(state)})
+
+def members(state: State, which: Ints) -> State:
+    """Some members of a batch of states."""
+    return State(**{f.name: getattr(state, f.name)[which] for f in fields(state)})
 
 
 def put(state: State, which: Ints, other: State) -> State:

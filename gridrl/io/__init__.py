@@ -15,6 +15,7 @@ from gridrl.io import cache
 from gridrl.io.files import read_bytes
 from gridrl.io.named import NAMED
 
+_SIMBENCH = "simbench:"
 _POWERIO = frozenset({".m", ".raw"})
 _POWSYBL = frozenset({".xiidm", ".iidm", ".biidm", ".jiidm", ".xml", ".zip", ".uct"})
 _PANDAPOWER_JSON = re.compile(rb'"_class"\s*:\s*"pandapowerNet"')
@@ -28,7 +29,7 @@ def load(source: str | Path) -> Case:
     ----------
     source : str or Path
         A file (``.m``, ``.raw``, ``.json``, ``.xiidm``, ``.uct``, CGMES in ``.zip``, ...) or one
-        of `names`, also written ``pandapower:case14``.
+        of `names`, also written ``pandapower:case14``; ``simbench:CODE`` with its package.
 
     Returns
     -------
@@ -45,6 +46,9 @@ def load(source: str | Path) -> Case:
         The format needs an optional package.
     """
     text = str(source)
+    if text.startswith(_SIMBENCH):
+        code = text.removeprefix(_SIMBENCH)
+        return cache.through(cache.key_of_name(text), lambda: _load_simbench(code))
     name = text.removeprefix("pandapower:")
     if name != text or (isinstance(source, str) and text in NAMED):
         if name not in NAMED:
@@ -94,6 +98,12 @@ def _load_named(name: str) -> Case:
     from gridrl.io.pandapower import build_named, load_pandapower
 
     return load_pandapower(build_named(name), name=name)
+
+
+def _load_simbench(code: str) -> Case:
+    from gridrl.io.simbench import load_simbench
+
+    return load_simbench(code)
 
 
 def _load_pandapower_json(path: Path) -> Case:

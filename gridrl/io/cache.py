@@ -34,7 +34,7 @@ _PARTS = {
     "topology": Topology,
     "injection": Injection,
 }
-_CONVERTERS = ("pandapower", "pandas", "numpy", "powerio", "pypowsybl")
+_CONVERTERS = ("pandapower", "pandas", "numpy", "powerio", "pypowsybl", "simbench")
 _PACKAGE = Path(__file__).parent.parent
 
 

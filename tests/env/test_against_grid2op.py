@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.peers.grid2op_rollout import Report, rollout
 from benchmarks.peers.grid2op_world import no_opponent, shipped
+from gridrl.env.action_sets import choices_of
 
 pytest.importorskip("grid2op")
 pytest.importorskip("lightsim2grid")
@@ -78,3 +79,10 @@ def test_maintenance_takes_the_same_lines_out() -> None:
 def test_long_random_rollouts_agree(name: str, kinds: tuple[str, ...]) -> None:
     both = shipped(name, playable=True, **no_opponent())
     checked(rollout(both, 2000, np.random.default_rng(4), kinds=kinds))
+
+
+# van der Sar et al. 2025, after Subramanian et al. 2021: 178, 133 and 73 orders on 14 substations
+@pytest.mark.parametrize(("name", "orders"), (("substations", 178), ("n0", 133), ("n1", 73)))
+def test_action_sets_have_their_published_sizes(name: str, orders: int) -> None:
+    world = shipped("l2rpn_case14_sandbox", episodes=1).world
+    assert len(choices_of(world, name)) == 1 + orders  # doing nothing is not counted there

@@ -9,6 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import gridrl.env
+from gridrl.env.sensors import Delay, Missing, Noise, WrongStatus
 from gridrl.env.world import World
 from gridrl.errors import RulesError, ScenarioError
 
@@ -20,6 +21,12 @@ from gridrl.errors import RulesError, ScenarioError
         {"actions": "dispatch"},
         {"actions": "both", "observe_as": "dict"},
         {"observe_fields": ["rho", "p_forecast"], "reward": {"overload": 1.0}},
+        {"observe_as": "graph"},
+        {"observe_as": "graph", "graph": "busbar", "mask_in_observation": True},
+        {"observe_as": "graph", "graph": "substation"},
+        {"observe_as": "graph", "graph": "line"},
+        {"mask_in_observation": True, "action_set": "n1"},
+        {"sensors": [Noise(0.02), Missing(0.1), Delay(2), WrongStatus(0.02)]},
     ),
 )
 def test_gymnasium_has_nothing_to_say(world: World, settings: dict[str, Any]) -> None:
@@ -32,7 +39,7 @@ def test_gymnasium_has_nothing_to_say(world: World, settings: dict[str, Any]) ->
 def test_a_scenario_opens_by_its_name() -> None:
     env = gridrl.env.make("ieee5", steps=3)
     _, info = env.reset(seed=1, options={"episode": 2})
-    assert info["episode"] == 2
+    assert info["episode_id"] == 2
     ends = [env.step(0)[2:4] for _ in range(3)]
     assert ends == [(False, False), (False, False), (False, True)]
 
@@ -102,7 +109,14 @@ def test_reward_terms_are_told_by_name(world: World) -> None:
     ("settings", "error", "says"),
     (
         ({"actions": "magic"}, ScenarioError, "actions is 'magic'; give switching"),
-        ({"observe_as": "graph"}, ScenarioError, "observe_as is 'graph'; give 'flat' or 'dict'"),
+        (
+            {"observe_as": "film"},
+            ScenarioError,
+            "observe_as is 'film'; give 'flat', 'dict', 'graph'",
+        ),
+        ({"observe_as": "graph", "graph": "tree"}, ScenarioError, "No graph is called 'tree'"),
+        ({"action_set": "n2"}, ScenarioError, "No action set is called 'n2'"),
+        ({"sensors": [3]}, RulesError, "3 is no sensor"),
         ({"observe_fields": ["rho", "smell"]}, ScenarioError, "Nothing is observed as smell"),
         ({"reward": "fame"}, RulesError, "No reward profile 'fame'"),
         ({"reward": {"fame": 1.0}}, RulesError, "No reward term is called fame"),
