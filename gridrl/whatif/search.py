@@ -20,7 +20,8 @@ from gridrl.errors import GridError
 from gridrl.grid import Floats, Ints
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity, secure_topologies, taken_together
+from gridrl.security.topologies import secure_topologies
+from gridrl.security.topology_result import TopologySecurity, taken_together
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, values
 from gridrl.whatif.screening import Screened, screen
 
@@ -32,7 +33,7 @@ MOST_TRIED = 500  # actions solved in AC
 USUAL = 60  # worst contingencies of the case that candidates are solved with before a proof
 FEW = 8  # times as many contingencies make that worth while
 CONFIRMED = 16  # candidates that are
-PROOF_WORK = 5e7  # branch loadings in all proofs of single actions, and as many in those of pairs
+PROOF_WORK = 1.2e8  # branch loadings in all proofs of single actions, and as many in those of pairs
 TRY_WORK = 4e6  # branch loadings in those solves: fewer are tried on large grids
 
 Chosen = tuple[int, ...]
