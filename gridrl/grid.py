@@ -241,7 +241,8 @@ class Grid:
     def find_element(self, text: str) -> int:
         """Index of the element that ``text`` means.
 
-        Accepts ``kind:id`` ("line:12"), a unique name, or a unique id.
+        Accepts ``kind:id`` ("line:12"), the label that tables show ("line:12 (West 3)"), a unique
+        name, or a unique id.
 
         Raises
         ------
@@ -259,7 +260,7 @@ class Grid:
             raise ElementError(f"'{text}' fits {len(hits)} elements: {choices}. Write kind:id.")
         import difflib
 
-        known = [*self._element_by_label, *self._element_by_text]
+        known = [*dict.fromkeys([*self._element_by_label, *self._element_by_text])]
         near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
         hint = (
             f"Did you mean {' or '.join(near)}?" if near else "`gridrl load` lists what there is."
@@ -269,7 +270,8 @@ class Grid:
     @cached_property
     def _element_by_label(self) -> dict[str, int]:
         pairs = zip(self.element_kind, self.element_id, strict=True)
-        return {f"{kind}:{ident}": e for e, (kind, ident) in enumerate(pairs)}
+        shown = {label: e for e, label in enumerate(self.element_label)}
+        return shown | {f"{kind}:{ident}": e for e, (kind, ident) in enumerate(pairs)}
 
     @cached_property
     def _element_by_text(self) -> dict[str, list[int]]:

@@ -274,7 +274,7 @@ def picked(series: Series, episodes: Ints) -> Series:
     lengths = np.diff(series.start)[episodes]
 
     def part(values: Floats) -> Floats:
-        return values[rows] if len(values) else values
+        return values[..., rows, :] if len(values) else values
 
     return replace(
         series, start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),

@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 
 from gridrl.case import Case
+from gridrl.env.simulate import simulate
+from gridrl.env.state import Outcome, State
+from gridrl.env.step import reset, step
 from gridrl.grid import Injection, Topology
 from gridrl.io import load
+
+from .grid2op_rollout import Report, draw
+from .grid2op_world import Shipped, begin
 
 
 @dataclass(eq=False, kw_only=True)
@@ -111,3 +117,64 @@ def _translated(env: Any, observation: Any, actions: list[Any], case: Case) -> S
         case=case, topology=Topology(busbar=busbar, closed=closed), observation=observation,
         actions=actions, terminal=terminal, environment=env,
     )  # fmt: skip
+
+
+def simulated_beside(
+    shipped: Shipped,
+    steps: int,
+    rng: np.random.Generator,
+    *,
+    kinds: tuple[str, ...] = ("busbar", "line"),
+    aheads: tuple[int, ...] = (0, 1),
+    tries: int = 2,
+) -> Report:
+    """Random orders simulated by both along random rollouts; ``steps`` of the report counts them.
+
+    Each state gets ``tries`` orders for every entry of ``aheads``.
+    """
+    report = Report()
+    env, world = shipped.env, shipped.world
+    obs, state = begin(env, 0), reset(world, rng, episode=np.zeros(1, np.int64))
+    for at in range(steps):
+        for ahead in np.repeat(aheads, tries).tolist():
+            action, orders = draw(shipped, rng, kinds, 0.9)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                theirs, _, done, info = obs.simulate(action, time_step=ahead)
+            after, outcome = simulate(world, state, orders, ahead=ahead)
+            _note(report, f"step {at}, {ahead} ahead", (theirs, done, info), (after, outcome))
+        action, orders = draw(shipped, rng, kinds, 0.4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            obs, _, done, _ = env.step(action)
+        state, _ = step(world, state, orders)
+        if done or not state.running[0]:
+            obs, state = begin(env, 0), reset(world, rng, episode=np.zeros(1, np.int64))
+    return report
+
+
+def _note(
+    report: Report,
+    where: str,
+    theirs: tuple[Any, bool, dict[str, Any]],
+    ours: tuple[State, Outcome],
+) -> None:
+    """Compare one simulated step."""
+    (obs, done, info), (state, outcome) = theirs, ours
+    report.steps += 1
+    verdict = 1 if info["is_ambiguous"] else 2 if info["is_illegal"] else 0
+    if verdict != outcome.verdict[0] or done == state.running[0]:
+        report.differences.append(f"{where}: verdict {verdict}, over {done}")
+    if done or not state.running[0]:
+        return
+    delta = float(np.abs(np.asarray(obs.rho, float) - state.rho[0]).max())
+    report.max_delta_rho = max(report.max_delta_rho, delta)
+    pairs = {
+        "line_status": (obs.line_status, state.closed[0]),
+        "timestep_overflow": (obs.timestep_overflow, state.overflow[0]),
+        "line cooldown": (obs.time_before_cooldown_line, state.line_cooldown[0]),
+        "substation cooldown": (obs.time_before_cooldown_sub, state.substation_cooldown[0]),
+    }
+    report.differences.extend(
+        f"{where}: {name}" for name, (a, b) in pairs.items() if (a != b).any()
+    )

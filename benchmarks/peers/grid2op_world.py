@@ -240,16 +240,38 @@ def series_of(env: Any, grid: Grid) -> Series:
     shunts = list(model(env).get_shunts())
     p[:, shunt] = -np.array([s.target_p_mw for s in shunts]) / BASE_MVA
     q[:, shunt] = -np.array([s.target_q_mvar for s in shunts]) / BASE_MVA
+    p_forecast, q_forecast = _forecasts(data, place, p, q)
     none = np.empty((0, grid.n_branch), np.bool_)
     outages = {}
     for ours, theirs in (("maintenance", "maintenance"), ("hazard", "hazards")):
         value = getattr(data, theirs, None)
         outages[ours] = none if value is None else np.asarray(value[:rows], np.bool_)
     return Series(
-        start=np.array([0, rows]), p=p, q=q, v_set=v_set, p_forecast=np.empty((0, grid.n_unit)),
-        q_forecast=np.empty((0, grid.n_unit)), step_s=float(env.delta_time_seconds),
+        start=np.array([0, rows]), p=p, q=q, v_set=v_set, p_forecast=p_forecast,
+        q_forecast=q_forecast, step_s=float(env.delta_time_seconds),
         names=(str(env.chronics_handler.get_id()).rpartition("/")[2],), **outages,
     )  # fmt: skip
+
+
+def _forecasts(data: Any, place: dict[str, slice], p: Floats, q: Floats) -> tuple[Floats, Floats]:
+    """[n_ahead, n_row, n_unit] what each row was expected to be 1, 2, ... steps before."""
+    made = getattr(data, "load_p_forecast", None)
+    if made is None:
+        return np.empty((0, p.shape[1])), np.empty((0, p.shape[1]))
+    n_ahead = int(_private(data, "_nb_forecast"))
+    out = np.repeat(p[None], n_ahead, axis=0), np.repeat(q[None], n_ahead, axis=0)
+    for name, kind, sign, into in (
+        ("load_p", "load", -1.0, out[0]), ("prod_p", "gen", 1.0, out[0]),
+        ("load_q", "load", -1.0, out[1]),
+    ):  # fmt: skip
+        table = getattr(data, f"{name}_forecast", None)
+        if table is None:
+            continue
+        for k in range(n_ahead):  # made at row r for row r + k + 1
+            values = sign * np.asarray(table[k::n_ahead], np.float32) / BASE_MVA
+            rows = min(len(values), p.shape[0] - k - 1)
+            into[k, k + 1 : k + 1 + rows, place[kind]] = values[:rows]
+    return out
 
 
 def fleet_of(env: Any, grid: Grid) -> Fleet:

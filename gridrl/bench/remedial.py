@@ -29,7 +29,8 @@ from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.sensitivity import dc_losses as losses_by_dc
 from gridrl.powerflow.sensitivity import loading_after, loading_after_losses, sensitivities
 from gridrl.security import Contingencies, n_minus_1
-from gridrl.security.topologies import TopologySecurity, secure_topologies
+from gridrl.security.topologies import secure_topologies
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.outlook import Reference, excess, order_of, values
 from gridrl.whatif.remedial import RemedialOptions, recommend
 from gridrl.whatif.screening import moves_of, screen

@@ -32,8 +32,10 @@ class Choices:
     def __len__(self) -> int:
         return len(self.words)
 
-    def orders(self, state: State, number: NDArray[np.int64]) -> Orders:
-        """The orders with these numbers [B], one for each state.
+    def orders(
+        self, state: State, number: NDArray[np.int64], of: NDArray[np.int64] | None = None
+    ) -> Orders:
+        """The orders with these numbers, one for each state, or for each state that ``of`` names.
 
         A configuration leaves open lines open: without that, moving an end of one would close it.
 
@@ -44,17 +46,18 @@ class Choices:
         """
         number = np.asarray(number, np.int64).reshape(-1)
         bad = (number < 0) | (number >= len(self))
-        if bad.any() or number.size != state.batch:
+        closed = state.closed if of is None else state.closed[of]
+        if bad.any() or number.size != len(closed):
             raise ScenarioError(
                 f"Orders are {number.size} numbers from 0 to {len(self) - 1}, one for each of "
-                f"{state.batch} states; got {number[bad][:3].tolist() or number.size}."
+                f"{len(closed)} states; got {number[bad][:3].tolist() or number.size}."
             )
         if not number.any():
             return Orders()
         set_busbar = self.set_busbar[number]
-        n = state.closed.shape[1]
+        n = closed.shape[1]
         for ends in (slice(0, n), slice(n, 2 * n)):
-            set_busbar[:, ends][~state.closed] = 0
+            set_busbar[:, ends][~closed] = 0
         return Orders(set_busbar=set_busbar, set_line=self.set_line[number])
 
     def allowed(self, world: World, state: State) -> Bools:

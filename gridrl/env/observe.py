@@ -124,16 +124,12 @@ def _time(world: World, state: State) -> Floats:
 
 
 def _forecast(world: World, state: State, wanted: bool) -> dict[str, Floats]:
-    """Expected injections of the next row: the forecast, else what is there now."""
+    """Injections that are expected in the next step."""
     if not wanted:
         none = np.zeros((state.batch, 0))
         return {"p_forecast": none, "q_forecast": none}
-    series = world.series
-    following = np.minimum(state.row + 1, state.last)
-    p = series.p_forecast if len(series.p_forecast) else series.p
-    q = series.q_forecast if len(series.q_forecast) else series.q
-    row = following if len(series.p_forecast) else state.row
-    return {"p_forecast": p[row], "q_forecast": q[row]}
+    p, q = world.series.expected(state.row, 1)
+    return {"p_forecast": p, "q_forecast": q}
 
 
 def _ends(world: World, state: State, wanted: bool) -> dict[str, Floats]:

@@ -30,8 +30,10 @@ class Series:
     v_set: Floats  # [n_row, n_unit] p.u., NaN where the unit does not control voltage
     maintenance: Bools  # [n_row, n_branch] or [0, n_branch]: planned, known ahead
     hazard: Bools  # [n_row, n_branch] or [0, n_branch]: happens
-    p_forecast: Floats  # [n_row, n_unit] or [0, n_unit]: what a row is expected to be one step ago
-    q_forecast: Floats  # [n_row, n_unit] or [0, n_unit]
+    # [n_row, n_unit] or [0, n_unit]: what a row is expected to be one step ago; or
+    # [n_ahead, n_row, n_unit]: 1, 2, ... steps ago
+    p_forecast: Floats
+    q_forecast: Floats
     step_s: float = 300.0  # seconds between rows
     names: tuple[str, ...] = ()  # [n_episode]
     # [n_episode] seconds since Monday 0:00 of each first row; empty: all begin then
@@ -43,10 +45,15 @@ class Series:
         for name in ("q", "v_set", "p_forecast", "q_forecast", "maintenance", "hazard"):
             value = getattr(self, name)
             optional = name not in ("q", "v_set")
-            if value.ndim != 2 or not (value.shape[0] == n_row or (optional and not len(value))):
+            deep = value.ndim == 3 and name.endswith("forecast")
+            fits = value.ndim >= 2 and value.shape[-2] == n_row
+            if not (value.ndim == 2 or deep) or not (fits or (optional and not len(value))):
                 raise ScenarioError(
                     f"{name} has shape {value.shape}, but p has {n_row} rows. Give equally many."
                 )
+        ahead = {value.shape[0] for value in (self.p_forecast, self.q_forecast) if value.ndim == 3}
+        if len(ahead) > 1:
+            raise ScenarioError("p_forecast and q_forecast reach differently far ahead.")
         if self.start.ndim != 1 or self.start.size < 2 or self.start[-1] != n_row:
             raise ScenarioError(
                 f"The episodes end at row {self.start[-1:].tolist()}, but there are {n_row} rows."
@@ -63,6 +70,39 @@ class Series:
             )
         if not self.step_s > 0:
             raise ScenarioError(f"step_s is {self.step_s}; give the seconds between rows.")
+
+    @property
+    def n_ahead(self) -> int:
+        """Steps that forecasts reach ahead; 0 where there are none."""
+        p = self.p_forecast
+        return len(p) if p.ndim == 3 else min(len(p), 1)
+
+    def expected(self, row: Ints, ahead: int) -> tuple[Floats, Floats]:
+        """Injections that are expected ``ahead`` steps after each row, p and q [n, n_unit] p.u.
+
+        They are those of the row itself where the series have no forecasts (or ``ahead`` is 0), and
+        those of the last row where an episode ends before.
+
+        Raises
+        ------
+        ScenarioError
+            There are forecasts, but they do not reach that far.
+        """
+        if ahead < 0 or ahead > self.n_ahead > 0:
+            raise ScenarioError(
+                f"Forecasts reach {self.n_ahead} steps ahead, not {ahead}. Ask for one of those, "
+                "or hand in injections of your own."
+            )
+        episode = np.searchsorted(self.start, row, side="right") - 1
+        then = np.minimum(row + ahead, self.start[episode + 1] - 1)
+        found = []
+        for now, forecast in ((self.p, self.p_forecast), (self.q, self.q_forecast)):
+            if ahead == 0 or not len(forecast):
+                found.append(now[row])
+            else:
+                deep = forecast if forecast.ndim == 3 else forecast[None]
+                found.append(np.where((then > row)[:, None], deep[ahead - 1, then], now[row]))
+        return found[0], found[1]
 
     @property
     def n_episode(self) -> int:
@@ -126,7 +166,7 @@ def joined(parts: Sequence[Series]) -> Series:
             ]
         elif name.endswith("forecast") and any(not len(value) for value in values):
             values = [value[:0] for value in values]
-        columns[name] = np.concatenate(values)
+        columns[name] = np.concatenate(values, axis=-2)
     return Series(
         start=np.concatenate(starts),
         step_s=parts[0].step_s,

@@ -29,8 +29,10 @@ from gridrl.powerflow.solve import (
 )
 
 
-def solve_states(world: World, state: State, which: Ints) -> Bytes:
+def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: Ints) -> Bytes:
     """Solve the states in ``which`` into ``v, s_from, s_to, rho`` of ``state``.
+
+    ``v_row`` [B] is the row of ``v_set`` [m, n_unit] that holds the voltages of each state.
 
     Returns
     -------
@@ -38,9 +40,7 @@ def solve_states(world: World, state: State, which: Ints) -> Bytes:
         `Ending` of each: RUNNING where it was solved.
     """
     model = world.engine.model
-    injection = Injection(
-        p=state.p[which], q=state.q[which], v_set=world.tables[2][state.row[which]]
-    )
+    injection = Injection(p=state.p[which], q=state.q[which], v_set=v_set[v_row[which]])
     topology = Topology(busbar=state.busbar[which], closed=state.closed[which])
     changes = changes_of(model, topology)
     changed = (np.diff(changes[0]) + np.diff(changes[5])) > 0

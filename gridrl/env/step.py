@@ -7,10 +7,11 @@ trip until none does; counters and cooldowns move on.
 """
 
 from dataclasses import fields
+from typing import NamedTuple
 
 import numpy as np
 
-from gridrl.arrays import Bools, Ints
+from gridrl.arrays import Bools, Floats, Ints
 from gridrl.env.dispatch import carry_out
 from gridrl.env.kernels_dispatch import judge_dispatch
 from gridrl.env.kernels_grid import gather
@@ -29,6 +30,18 @@ from gridrl.errors import ScenarioError
 from gridrl.jit import announced
 
 NOTHING = Orders()
+
+
+class Course(NamedTuple):
+    """What a step runs into, besides its orders."""
+
+    p: Floats  # [n, n_unit] p.u.
+    q: Floats  # [n, n_unit] p.u.
+    row: Ints  # [B] row of p and q that loads each state
+    v_set: Floats  # [m, n_unit] p.u.
+    v_row: Ints  # [B] row of v_set that holds the voltages of each state
+    beginning: bool = False  # the step of a reset: rules do not count yet
+    real: bool = True  # the opponent attacks, hazards happen and episodes end
 
 
 def reset(
@@ -76,8 +89,9 @@ def reset(
             "An episode would begin outside its series. Skip fewer rows, or ask for 1 step or more."
         )
     state = _blank(world, episode, begin, last, rng)
-    everything = np.ones(episode.size, np.bool_)
-    state, _ = _advance(world, state, NOTHING, everything, resetting=True)
+    course = Course(*world.tables[:2], begin, world.tables[2], begin, beginning=True)
+    state.row[:] = begin
+    advance(world, state, NOTHING, np.ones(episode.size, np.bool_), course)
     return state
 
 
@@ -93,7 +107,11 @@ def step(world: World, state: State, orders: Orders = NOTHING) -> tuple[State, O
         The orders do not have the shape of the state.
     """
     check_orders(world, state.batch, orders)
-    return _advance(world, copied(state), orders, state.running, resetting=False)
+    after, active = copied(state), state.running
+    after.row[active] += 1
+    p, q, v_set = world.tables
+    outcome = advance(world, after, orders, active, Course(p, q, after.row, v_set, after.row))
+    return after, outcome
 
 
 def copied(state: State) -> State:
@@ -155,29 +173,28 @@ def _blank(world: World, episode: Ints, begin: Ints, last: Ints, rng: np.random.
 _LINE_COUNTS = ("overflow", "protection", "line_cooldown")
 
 
-def _advance(
-    world: World, state: State, orders: Orders, active: Bools, *, resetting: bool
-) -> tuple[State, Outcome]:
-    """One step in place of ``state``, whose arrays nobody else holds."""
+def advance(world: World, state: State, orders: Orders, active: Bools, course: Course) -> Outcome:
+    """One step of the active states in place, whose arrays nobody else holds.
+
+    The row of ``state`` is already that of the step.
+    """
     with announced("environment"):
         verdict, failed, hits = _judge(world, state, orders, active)
-        state.row[active] += 1
-        gather(active, state.row, world.tables[0], state.p)
-        gather(active, state.row, world.tables[1], state.q)
+        gather(active, course.row, course.p, state.p)
+        gather(active, course.row, course.q, state.q)
         over = np.zeros(state.batch, np.bool_)
         if world.dispatches:
-            carry_out(world, state, _dispatch_orders(orders), active, resetting, verdict, hits,
-                      failed, over)  # fmt: skip
+            carry_out(world, state, _dispatch_orders(orders), active, course.beginning, verdict,
+                      hits, failed, over)  # fmt: skip
         state.ending[over] = Ending.UNBALANCED
         before = state.busbar.copy()
         tripped, solves = _switch_and_solve(
-            world, state, orders, active & ~over, verdict, hits, before, resetting
+            world, state, orders, active & ~over, verdict, hits, before, course
         )
-    outcome = Outcome(
+    return Outcome(
         verdict=verdict, failed=failed, tripped=tripped, attacked=state.attacked.copy(),
         line_hit=hits[0], substation_hit=hits[1], solves=solves,
     )  # fmt: skip
-    return state, outcome
 
 
 def _judge(
@@ -206,11 +223,11 @@ def _judge(
 
 def _switch_and_solve(
     world: World, state: State, orders: Orders, active: Bools, verdict: np.ndarray,
-    hits: tuple[Bools, Bools], before: np.ndarray, resetting: bool,
+    hits: tuple[Bools, Bools], before: np.ndarray, course: Course,
 ) -> tuple[Bools, int]:  # fmt: skip
     """Topology, power flow and cascade; returns the lines that tripped and the flows it took."""
     opponent, rules = world.opponent, world.rules
-    if opponent.exists and not resetting:
+    if opponent.exists and course.real and not course.beginning:
         attack(
             active, state.seed, state.steps, state.rho, state.closed, np.array(opponent.lines),
             np.array(opponent.weight),
@@ -220,14 +237,16 @@ def _switch_and_solve(
     if orders.set_busbar is not None or orders.set_line is not None:
         apply_topology(active, *_topology_orders(orders), verdict, state.busbar, state.closed)
     maintenance, hazard, ahead, left, hazard_left = world.outages
+    if not course.real:
+        hazard, hazard_left = hazard[:0], hazard_left[:0]
     force_out(active, state.row, maintenance, hazard, state.attacked, state.closed)
     which = np.flatnonzero(active)
-    ending = solve_states(world, state, which)
+    ending = solve_states(world, state, which, course.v_set, course.v_row)
     solves = which.size
     state.ending[which] = ending
     tripped = np.zeros(state.closed.shape, np.bool_)
     if rules.overflow_trips:
-        solves += _cascade(world, state, which[ending == Ending.RUNNING], tripped, resetting)
+        solves += _cascade(world, state, which[ending == Ending.RUNNING], tripped, course)
     alive = which[state.ending[which] == Ending.RUNNING]
     end_step(
         alive, state.row, state.rho, state.closed, before, state.busbar, tripped,
@@ -235,20 +254,20 @@ def _switch_and_solve(
         hits, (ahead, left, hazard_left), (state.attacked, state.attack_left),
         (rules.soft_limit, rules.reconnection, rules.line_cooldown, rules.substation_cooldown),
     )  # fmt: skip
-    if resetting:
+    if course.beginning:
         for counts in (state.overflow, state.protection, state.line_cooldown):
             counts[:] = 0
         state.substation_cooldown[:] = 0
-    done = alive[state.row[alive] >= state.last[alive]]
-    state.ending[done] = Ending.SURVIVED
+    if course.real:
+        state.ending[alive[state.row[alive] >= state.last[alive]]] = Ending.SURVIVED
     return tripped, solves
 
 
-def _cascade(world: World, state: State, left: Ints, tripped: Bools, resetting: bool) -> int:
+def _cascade(world: World, state: State, left: Ints, tripped: Bools, course: Course) -> int:
     """Trip overloaded lines and solve again until none is left; returns the flows it took."""
     rules = world.rules
     counter, counted = state.protection.copy(), np.zeros(state.closed.shape, np.bool_)
-    settings = (rules.soft_limit, rules.soft_steps, rules.hard_limit, not resetting)
+    settings = (rules.soft_limit, rules.soft_steps, rules.hard_limit, not course.beginning)
     solves = 0
     while left.size:
         again = np.empty(left.size, np.bool_)
@@ -256,7 +275,7 @@ def _cascade(world: World, state: State, left: Ints, tripped: Bools, resetting: 
         left = left[again]
         if not left.size:
             break
-        ending = solve_states(world, state, left)
+        ending = solve_states(world, state, left, course.v_set, course.v_row)
         solves += left.size
         state.ending[left] = ending
         left = left[ending == Ending.RUNNING]

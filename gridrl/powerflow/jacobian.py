@@ -113,15 +113,32 @@ class Equations:
         return np.asarray(drawn - self._drawn[0])
 
     @cached_property
-    def slopes(self) -> tuple[Any, Any]:
-        """Complex derivatives of S - s by angle and by ln |V|, sparse [n, n]."""
+    def slopes(self) -> tuple[Ints, Ints, Complexes, Complexes]:
+        """Complex derivatives of S - s: rows, columns, by angle and by ln |V|.
+
+        Entries of one place are to be added.
+        """
         v, y = self.voltage, self.admittance
-        turned = scipy.sparse.diags_array(v)
-        flows = turned @ (y @ turned).conj()
-        own = scipy.sparse.diags_array(v * np.conj(y @ v))
-        by_angle = 1j * (own - flows)
-        by_size = own + flows - scipy.sparse.diags_array(self._drawn[1])
-        return by_angle.tocsr(), by_size.tocsr()
+        row = np.repeat(np.arange(self.n), np.diff(y.indptr))
+        column = y.indices.astype(np.int64)
+        flows, own = v[row] * np.conj(y.data * v[column]), v * np.conj(y @ v)
+        every = np.arange(self.n)
+        return (
+            np.concatenate([row, every]), np.concatenate([column, every]),
+            np.concatenate([-1j * flows, 1j * own]),
+            np.concatenate([flows, own - self._drawn[1]]),
+        )  # fmt: skip
+
+    @cached_property
+    def jacobian(self) -> tuple[Ints, Ints, Floats]:
+        """Derivatives of (P, Q) by (angle, ln |V|): rows 0..2n, columns 0..2n, values."""
+        row, column, by_angle, by_size = self.slopes
+        n = self.n
+        return (
+            np.concatenate([row, row, n + row, n + row]),
+            np.concatenate([column, n + column, column, n + column]),
+            np.concatenate([by_angle.real, by_size.real, by_angle.imag, by_size.imag]),
+        )
 
     @cached_property
     def free(self) -> Ints:

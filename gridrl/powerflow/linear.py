@@ -78,10 +78,14 @@ class Linear:
 
     def reactive(self, node: Ints) -> Watched:
         """Reactive power that the machines holding these nodes feed in, p.u."""
-        by_angle, by_size = self._is.slopes
+        n = self._is.n
+        place = np.full(2 * n, -1)
+        place[n + node] = np.arange(node.size)
+        row, column, value = self._is.jacobian
+        asked = place[row] >= 0
         return Watched(
             state=node // self.n_node, value=self._is.power.imag[node],
-            gradient=scipy.sparse.hstack([by_angle[node].imag, by_size[node].imag]).tocsr(),
+            gradient=sparse(value[asked], place[row[asked]], column[asked], (node.size, 2 * n)),
             direct=self._by_control[node].imag,
         )  # fmt: skip
 
@@ -163,20 +167,24 @@ class Linear:
     def _factors(self) -> tuple[Any, Any, Any]:
         """Factors of the Jacobian, its right sides by state, and unknowns moved as such."""
         at, free = self._is, self._is.free
-        by_angle, by_size = at.slopes
-        whole = scipy.sparse.vstack(
-            [scipy.sparse.hstack([by_angle.real, by_size.real]),
-             scipy.sparse.hstack([by_angle.imag, by_size.imag])]
-        ).tocsr()[free]  # fmt: skip
+        place = np.full(2 * at.n, -1)
+        place[free] = np.arange(free.size)
+        row, column, value = at.jacobian
+        inner = (place[row] >= 0) & (place[column] >= 0)
+        outer = (place[row] >= 0) & (place[column] < 0)
+        shape = (free.size, 2 * at.n)
         moved = self._moved()
         change = scipy.sparse.vstack([self._by_control.real, self._by_control.imag]).tocsr()
-        right = (whole @ moved + change[free]).tocoo()
+        beside = sparse(value[outer], place[row[outer]], column[outer], shape)
+        right = (beside @ moved + change[free]).tocoo()
         state = free % at.n // self.n_node
         spread = sparse(
             right.data, state[right.row] * self._controls.size + right.col, right.row,
             (at.states.size * self._controls.size, free.size),
         )  # fmt: skip
-        return splu(whole[:, free].tocsc()), spread, moved
+        within = place[row[inner]], place[column[inner]]
+        matrix = scipy.sparse.csc_array((value[inner], within), shape=(free.size, free.size))
+        return splu(matrix), spread, moved
 
     def _moved(self) -> Any:
         """Change of ln |V| of held nodes by their set points, sparse [2 n, n_control]."""

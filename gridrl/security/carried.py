@@ -16,7 +16,8 @@ class Carried:
     """Outages of one branch closed at both ends, or of one machine that is no reference."""
 
     which: Bools  # [n] contingencies that the factors carry
-    cuts: Bools  # [n] those of them that cut something off
+    cuts: Bools  # [n] those of them that cut rows off
+    islands_left: Bools  # [n_branch] whether anything is connected to what a branch cuts off
     outage: Ints  # [n] the branch that is lost, -1 for none
     islands: tuple[NDArray[np.generic], ...]  # as `gridrl.security.kernels_bridges.bridges`
     lost_load: Floats  # [n_branch] p.u. demand that the outage of a branch cuts off
@@ -50,12 +51,17 @@ def carried(model: Model, changes: Changes, outage: Ints, *, limited: bool) -> C
     which = lost | (np.zeros_like(lost) if limited else _machine(model, changes))
     demand = np.maximum(-model.injection.p[0], 0.0) * model.demand
     infeed = np.maximum(model.injection.p[0], 0.0) * ~model.demand
+    things = _by_row(model, np.ones(demand.size))
+    alone = (end_f < 0) != (end_t < 0)
+    np.add.at(things, np.maximum(end_f, end_t)[alone], 1.0)
     by_place = [
-        np.concatenate([[0.0], np.cumsum(_by_row(model, power)[order])])
-        for power in (demand, infeed)
+        np.concatenate([[0.0], np.cumsum(row[order])])
+        for row in (_by_row(model, demand), _by_row(model, infeed), things)
     ]
+    count = by_place[2][last] - by_place[2][first]
     return Carried(
         which=which, cuts=cuts & which, outage=outage, islands=islands,
+        islands_left=(count > 0) | (last - first > 1),
         lost_load=by_place[0][last] - by_place[0][first],
         lost_generation=by_place[1][last] - by_place[1][first],
     )  # fmt: skip

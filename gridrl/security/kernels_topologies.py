@@ -87,42 +87,54 @@ def secure_states(
                 np.arange(used), settings, reactive, limits,
                 (np.empty((0, 0), np.complex128), iterations, worst, *found),
             )  # fmt: skip
-            _hand_out(first, used, room, islands, units, unit_busbar, loads[0], out)
+            _hand_out(first, used, room, islands, (end_f, end_t), units, unit_busbar, loads[0], out)
         for e in range(dead_of[state], dead_of[state + 1]):
             alive[dead_row[e]] = True
         _switch_back(state, changes, from_busbar, to_busbar, closed, unit_busbar, base_topology)
 
 
 @kernel
-def _hand_out(first, used, room, islands, units, unit_busbar, p, out):
+def _hand_out(first, used, room, islands, ends, units, unit_busbar, p, out):
     """What was found of the outages of one state, to their pairs."""
     outage, at, _, _, iterations, _, found = room
     how, loading, branch, outside, volt, volt_row, lost = out
+    _, order, begin, end = islands
+    demand, things = np.empty(0), np.empty(0, np.int64)
     for e in range(used):
         pair = first + at[e]
         if iterations[e] < 0:
             how[pair] = LEFT
             continue
         loading[pair], branch[pair], outside[pair] = found[0][e], found[1][e], found[5][e]
-        volt_row[pair], volt[pair] = found[3][e], found[4][e]
-        if how[pair] == CUT:
-            lost[pair] = _cut_off(outage[e], islands, units, unit_busbar, p)
+        volt_row[pair], volt[pair] = found[3][e], found[4][e] if found[3][e] >= 0 else np.nan
+        if how[pair] != CUT:
+            continue
+        if things.size == 0:
+            demand, things = _what_is_where(order.size, ends, units, unit_busbar, p)
+        k, count = outage[e], 0
+        for row in range(begin[k], end[k]):
+            lost[pair] += demand[order[row]]
+            count += things[order[row]]
+        if count == 0 and end[k] - begin[k] == 1:
+            how[pair] = SOLVED  # a bare busbar
 
 
 @kernel
-def _cut_off(k, islands, units, unit_busbar, p):
-    """Demand on the rows that the outage of branch ``k`` cuts off, p.u."""
-    _, order, first, last = islands
-    unit_row, _, _, _, _, _, _, _, _, _, _, demand, _ = units
-    gone = np.zeros(order.size, np.bool_)
-    for e in range(first[k], last[k]):
-        gone[order[e]] = True
-    total = 0.0
+def _what_is_where(n, ends, units, unit_busbar, p):
+    """Demand on every row, p.u.; and how many units and branches open at their far end."""
+    demand, things = np.zeros(n), np.zeros(n, np.int64)
+    unit_row, is_demand = units[0], units[11]
     for m in range(p.size):
-        at = unit_busbar[m]
-        if demand[m] and p[m] < 0.0 and at > 0 and gone[unit_row[m, at - 1]]:
-            total -= p[m]
-    return total
+        if unit_busbar[m] > 0:
+            row = unit_row[m, unit_busbar[m] - 1]
+            things[row] += 1
+            if is_demand[m] and p[m] < 0.0:
+                demand[row] -= p[m]
+    for k in range(ends[0].size):
+        f, t = ends[0][k], ends[1][k]
+        if (f < 0) != (t < 0):
+            things[max(f, t)] += 1
+    return demand, things
 
 
 @kernel

@@ -236,7 +236,8 @@ def _note_losses(sweep: _Sweep, which: Ints) -> None:
     """What is lost with branches that cut something off, and with machines."""
     cutting = which[sweep.carried.cuts[which]]
     branch = sweep.carried.outage[cutting]
-    sweep.status[cutting] = FlowStatus.ISLANDED
+    connected = sweep.carried.islands_left[branch]
+    sweep.status[cutting] = np.where(connected, FlowStatus.ISLANDED, FlowStatus.OK)
     sweep.lost_load[cutting] = sweep.carried.lost_load[branch]
     sweep.lost_generation[cutting] = sweep.carried.lost_generation[branch]
     machines = which[sweep.carried.outage[which] < 0]
@@ -278,7 +279,7 @@ def _newton_part(sweep: _Sweep, which: Ints) -> None:
         room = int(found.listed[0])
     _take(sweep, which, found, ok)
     sweep.iterations[which] = solved.iterations
-    dead = np.diff(states.dead_of) > sweep.dead_in_base
+    dead = (np.diff(states.dead_of) > sweep.dead_in_base) & states.cut
     islanded = np.where(dead, FlowStatus.ISLANDED, FlowStatus.OK)
     fine = has_voltages(solved.status)
     sweep.status[which] = np.where(fine, islanded, solved.status)

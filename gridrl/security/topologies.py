@@ -6,7 +6,8 @@ through Newton's method again. It is what `gridrl.security` does for one state.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,72 +22,28 @@ from gridrl.powerflow.model import load_rows
 from gridrl.powerflow.nearby import ITERATIONS, NO_LIMITS, PATIENCE
 from gridrl.powerflow.options import FlowOptions, FlowStatus, has_voltages
 from gridrl.powerflow.result import FlowResult
-from gridrl.powerflow.solve import LANES, LOWEST, Solved, States, changes_of, make_states, solve
+from gridrl.powerflow.solve import (
+    LANES,
+    LOWEST,
+    Solved,
+    States,
+    changes_of,
+    in_threads,
+    make_states,
+    solve,
+)
 from gridrl.security.contingency import Contingencies
 from gridrl.security.kernels_topologies import LEFT, NOTHING, secure_states
 from gridrl.security.result import SecurityOptions, SecurityResult
 from gridrl.security.sweep import security
+from gridrl.security.topology_result import BY_PAIR, TopologySecurity, empty
 
+PART = 512  # outages that a thread takes at least
+MANY = 400  # outages of a state from which it pays to sort them
 CHUNK = 4096  # pairs that Newton's method solves at a time
 DEFAULT = FlowOptions()
 # A second busbar costs time in every solve: states are taken together that split few substations.
 SPLIT_SHARE, SPLIT_LEAST = 0.06, 8
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TopologySecurity:
-    """What was found of each state [n] and of each of its contingencies [m], states in order."""
-
-    status: NDArray[np.int8]  # [n] FlowStatus before any contingency
-    loading: Floats  # [n] highest loading, 1 is the rating; NaN without solution
-    branch: Ints  # [n] its branch, -1 where nothing is rated
-    voltage: Ints  # [n] nodes outside their voltage limits
-    lost: Floats  # [n] p.u. demand without supply
-    pair_of: Ints  # [n + 1] contingencies pair_of[k]:pair_of[k + 1] follow state k
-    contingency: Ints  # [m]
-    pair_status: NDArray[np.int8]  # [m]
-    pair_loading: Floats  # [m]
-    pair_branch: Ints  # [m]
-    pair_voltage: Ints  # [m]
-    pair_volt: Floats  # [m] p.u. the voltage furthest outside its limits, or nearest to them
-    pair_place: Ints  # [m] its substation, with n_substation added on busbar 2; -1: no limits
-    pair_lost: Floats  # [m] p.u. demand without supply
-
-    @property
-    def solves(self) -> int:
-        """AC power flows that this took."""
-        return int(self.status.size + self.contingency.size)
-
-    @property
-    def owner(self) -> Ints:
-        """[m] state of each pair."""
-        return np.repeat(np.arange(self.status.size), np.diff(self.pair_of))
-
-    def state(self, k: int) -> "TopologySecurity":
-        """One state with its contingencies."""
-        pairs = slice(int(self.pair_of[k]), int(self.pair_of[k + 1]))
-        named = {
-            f.name: getattr(self, f.name)[pairs if f.name in _BY_PAIR else slice(k, k + 1)]
-            for f in fields(TopologySecurity)
-            if f.name != "pair_of"
-        }
-        return TopologySecurity(**named, pair_of=np.array([0, pairs.stop - pairs.start]))
-
-    def with_only(self, kept: Bools) -> "TopologySecurity":
-        """Without the pairs that are not ``kept`` [m]."""
-        named = {
-            f.name: getattr(self, f.name)[kept] if f.name in _BY_PAIR else getattr(self, f.name)
-            for f in fields(TopologySecurity)
-            if f.name != "pair_of"
-        }
-        of = np.concatenate([[0], np.cumsum(kept)])[self.pair_of].astype(np.int64)
-        return TopologySecurity(**named, pair_of=of)
-
-
-_BY_PAIR = frozenset(
-    "contingency pair_status pair_loading pair_branch pair_voltage pair_volt pair_place "
-    "pair_lost".split()
-)
 
 
 def secure_topologies(
@@ -122,7 +79,7 @@ def secure_topologies(
     n, each = topology.batch, len(contingencies)
     if only is None:
         only = (np.arange(n + 1) * each, np.tile(np.arange(each), n))
-    out = _empty(n, only)
+    out = empty(n, only)
     if options.enforce_q_limits or options.distributed_slack:
         for k in range(n):
             _sweep(case, topology, contingencies, k, options, out)
@@ -136,17 +93,6 @@ def secure_topologies(
         chosen = Topology(busbar=topology.busbar[part], closed=topology.closed[part])
         _secure(engine, chosen, contingencies, part, out)
     return out
-
-
-def _empty(n: int, only: tuple[Ints, Ints]) -> TopologySecurity:
-    m = only[1].size
-    return TopologySecurity(
-        status=np.zeros(n, np.int8), loading=np.full(n, np.nan), branch=np.full(n, -1, np.int64),
-        voltage=np.zeros(n, np.int64), lost=np.zeros(n), pair_of=only[0], contingency=only[1],
-        pair_status=np.full(m, FlowStatus.DIVERGED, np.int8), pair_loading=np.full(m, np.nan),
-        pair_branch=np.full(m, -1, np.int64), pair_voltage=np.zeros(m, np.int64),
-        pair_volt=np.full(m, np.nan), pair_place=np.full(m, -1, np.int64), pair_lost=np.zeros(m),
-    )  # fmt: skip
 
 
 def _split_of(grid: Grid, topology: Topology, part: Ints) -> Ints:
@@ -173,9 +119,9 @@ def _secure(
     out: TopologySecurity,
 ) -> None:  # fmt: skip
     """Solve the states and pairs of one group into their places."""
-    model, injection = engine.model, engine.case.injection
+    model = engine.model
     states, solved = engine.solve(topology)
-    limits = limits_of(model)
+    limits = limits_of(model, threshold=np.inf)  # what is over it is counted, not listed
     ok = has_voltages(solved.status)
     found = _check(engine, states, solved.v, np.flatnonzero(ok), limits)
     out.status[rows], out.lost[rows] = solved.status, states.lost
@@ -184,26 +130,17 @@ def _secure(
     counts = np.diff(out.pair_of)[rows]
     pair_of = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     pairs = np.repeat(out.pair_of[rows] - pair_of[:-1], counts) + np.arange(pair_of[-1])
-    which = out.contingency[pairs]
     if not pairs.size:
         return
-    line, machine = _singles(engine.case.grid, contingencies)
-    how = np.full(pairs.size, LEFT, np.int8)
-    loading, branch = np.full(pairs.size, np.nan), np.full(pairs.size, -1, np.int64)
-    outside, row = np.zeros(pairs.size, np.int64), np.full(pairs.size, -1, np.int64)
-    volt, lost = np.full(pairs.size, np.nan), np.zeros(pairs.size)
-    power, current = load_rows(model, injection)
-    with announced("secure-topologies"):
-        secure_states(
-            LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
-            model.pattern.node, model.network_arrays, model.base_arrays, model.base_topology,
-            model.unit_arrays, (states.changes, states.lists, states.dead_of, states.dead_row),
-            solved.v, power, current, (injection.p[0], injection.q[0], injection.v_set[0]),
-            np.flatnonzero(ok), (pair_of, line[which], machine[which]),
-            (engine.options.tolerance, ITERATIONS, False, PATIENCE, LOWEST), NO_LIMITS,
-            limits.arrays, (how, loading, branch, outside, volt, row, lost),
-        )  # fmt: skip
     owner = np.repeat(np.arange(rows.size), counts)
+    line, machine = _singles(engine.case.grid, contingencies)
+    if counts.max() >= MANY and engine.nearby:  # those that need as many iterations share lanes
+        step = np.where(line >= 0, engine.nearby.outage_step[line], -1.0)[out.contingency[pairs]]
+        pairs = pairs[np.lexsort((-step, owner))]
+    which = out.contingency[pairs]
+    how, loading, branch, outside, volt, row, lost = _carried(
+        engine, states, solved, ok, (pair_of, line[which], machine[which]), limits
+    )
     same = how == NOTHING
     for values, name in ((loading, "loading"), (branch, "branch"), (outside, "voltage"),
                          (volt, "volt"), (row, "volt_row")):  # fmt: skip
@@ -222,6 +159,36 @@ def _secure(
             engine, topology, contingencies, owner[some], which[some], start, limits,
             pairs[some], out,
         )  # fmt: skip
+
+
+def _carried(
+    engine: Engine, states: States, solved: Solved, ok: Bools, pairs: tuple[Ints, Ints, Ints],
+    limits: Limits,
+) -> tuple[Any, ...]:  # fmt: skip
+    """What the factors of the states in ``ok`` say of the pairs: see `secure_states`."""
+    model, injection = engine.model, engine.case.injection
+    pair_of, m = pairs[0], int(pairs[0][-1])
+    out = (
+        np.full(m, LEFT, np.int8), np.full(m, np.nan), np.full(m, -1, np.int64),
+        np.zeros(m, np.int64), np.full(m, np.nan), np.full(m, -1, np.int64), np.zeros(m),
+    )  # fmt: skip
+    power, current = load_rows(model, injection)
+
+    def run(part: Ints) -> None:
+        of = np.clip(pair_of, part[0], part[-1] + 1)
+        secure_states(
+            LANES, model.pattern_arrays, (model.pattern.parent, model.pattern.l_of_u),
+            model.pattern.node, model.network_arrays, model.base_arrays, model.base_topology,
+            model.unit_arrays, (states.changes, states.lists, states.dead_of, states.dead_row),
+            solved.v, power, current, (injection.p[0], injection.q[0], injection.v_set[0]),
+            np.flatnonzero(ok & (np.diff(of) > 0)), (of, *pairs[1:]),
+            (engine.options.tolerance, ITERATIONS, False, PATIENCE, LOWEST), NO_LIMITS,
+            limits.arrays, out,
+        )  # fmt: skip
+
+    with announced("secure-topologies"):
+        in_threads(run, np.arange(m), engine.options.threads, n_lane=PART, in_order=True)
+    return out
 
 
 _STATUS = np.array(
@@ -256,7 +223,7 @@ def _sweep(
     )
     for f in fields(TopologySecurity):
         if f.name not in ("pair_of", "contingency"):
-            getattr(out, f.name)[pairs if f.name in _BY_PAIR else slice(k, k + 1)] = getattr(
+            getattr(out, f.name)[pairs if f.name in BY_PAIR else slice(k, k + 1)] = getattr(
                 found, f.name
             )
 
@@ -265,7 +232,7 @@ def state_of(found: SecurityResult) -> TopologySecurity:
     """A sweep's result as that of one state with its contingencies in the sweep's order."""
     base, n = found.base, len(found.contingencies)
     loading = base.loading(0)
-    out = _empty(1, (np.array([0, n]), np.arange(n)))
+    out = empty(1, (np.array([0, n]), np.arange(n)))
     out.status[0], out.lost[0] = base.status[0], base.lost_demand[0]
     if base.solved()[0]:
         rated = bool(np.isfinite(loading).any())
@@ -367,14 +334,3 @@ def _members(of: Ints, which: Ints) -> tuple[Ints, Ints]:
     before = np.cumsum(counts) - counts
     at = np.repeat(of[which] - before, counts) + np.arange(counts.sum())
     return np.repeat(np.arange(which.size), counts), at
-
-
-def taken_together(parts: list[TopologySecurity]) -> TopologySecurity:
-    """Several results as one."""
-    of = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.pair_of) for p in parts]))])
-    named = {
-        f.name: np.concatenate([getattr(p, f.name) for p in parts])
-        for f in fields(TopologySecurity)
-        if f.name != "pair_of"
-    }
-    return TopologySecurity(**named, pair_of=of.astype(np.int64))

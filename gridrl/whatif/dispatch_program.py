@@ -17,7 +17,7 @@ from gridrl.powerflow.engine import prepare
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.sensitivity import sensitivities
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 
 NEAR = 0.85  # loading from which a branch is a constraint
 AIM = 0.997  # loading that the linear program keeps: the rest is for what is not linear

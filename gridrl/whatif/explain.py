@@ -10,7 +10,7 @@ from gridrl.grid import Floats
 from gridrl.powerflow.model import DEMAND_KINDS
 from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 
 Row = dict[str, Any]
 SHOWN = 6  # branches in an explanation

@@ -13,7 +13,7 @@ import numpy as np
 
 from gridrl.grid import Bools, Floats, Ints
 from gridrl.powerflow.options import FlowStatus, has_voltages
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 
 SHED = 1e-6  # p.u.: less is rounding
 GROWN = 1e-3  # loading by which an overload that was there may grow

@@ -13,7 +13,7 @@ _SIDES = {"from": 0, "to": 1, "hv": 0, "mv": 1, "lv": -1, "1": 0, "2": 1, "3": 2
 
 
 def find_substation(grid: Grid, bus: str) -> int:
-    """Substation of the bus with this id or unique name.
+    """Substation of the bus with this id, label ("12 (West)", as tables show it) or unique name.
 
     Raises
     ------
@@ -23,6 +23,8 @@ def find_substation(grid: Grid, bus: str) -> int:
     text = bus.removeprefix("bus:")
     if text in grid.bus_id:
         return int(grid.bus_substation[grid.bus_id.index(text)])
+    if text in grid.substation_label:
+        return grid.substation_label.index(text)
     named = {
         int(grid.bus_substation[k]) for k, name in enumerate(grid.bus_name) if name and name == text
     }

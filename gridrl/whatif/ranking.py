@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gridrl.case import Case
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.outlook import excess, outside
 
 GAIN = 0.01  # loading by which an action must improve the worst one to be worth a line

@@ -15,7 +15,8 @@ from gridrl.grid import Bools, Floats, Ints
 from gridrl.powerflow.model import DEMAND_KINDS
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import GENERATOR_KINDS, Contingencies
-from gridrl.security.topologies import TopologySecurity, secure_topologies
+from gridrl.security.topologies import secure_topologies
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.dispatch_program import Answers, cheapest_change, linearise
 from gridrl.whatif.explain import RENEWABLE, STORAGE_KINDS
 from gridrl.whatif.outlook import Reference, excess, values

@@ -23,7 +23,8 @@ from gridrl.actions import (
 from gridrl.case import Case
 from gridrl.security.contingency import Contingencies, n_minus_1
 from gridrl.security.result import SecurityResult
-from gridrl.security.topologies import TopologySecurity, secure_topologies, state_of
+from gridrl.security.topologies import secure_topologies, state_of
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.outlook import REFUSED, order_of, reference_of, values
 from gridrl.whatif.places import find_substation
 from gridrl.whatif.ranking import Recommendation, ranked

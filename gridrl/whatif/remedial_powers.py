@@ -14,7 +14,7 @@ import numpy as np
 from gridrl.case import Case
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.dispatch_program import Answers
 from gridrl.whatif.explain import dispatch_edits, dispatch_words
 from gridrl.whatif.levers import (
@@ -38,7 +38,7 @@ from gridrl.whatif.voltage import Mended, mend
 
 Say = Callable[[str], None]
 Edits = tuple[dict[str, Any], ...]
-DISPATCH_WORK = 2e7  # branch loadings that are worth a second start of redispatch
+DISPATCH_WORK = 5e7  # branch loadings that are worth a second start of redispatch
 
 
 @dataclass(frozen=True, kw_only=True)

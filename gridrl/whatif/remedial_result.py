@@ -9,7 +9,7 @@ from gridrl.powerflow.flow import flow
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.edits import parse_edit
 from gridrl.whatif.explain import explanation, loaded_state, moved_flows, unsolved, without
 from gridrl.whatif.outlook import REFUSED, Reference, states_outside, values

@@ -26,6 +26,7 @@ _BRANCHES_DRAWN = 60_000  # in all maps together; a picture of 10,000 branches h
 _N_DETAILED = 40  # variants with a section of their own
 _N_HEAT_OUTAGES, _N_HEAT_VARIANTS = 80, 24
 _N_ROWS = 20  # of a table that is cut
+_N_WORDS = 160  # letters of an action that a table spells out
 _ALL_ROWS_UPTO = 400  # branches, up to which every element is listed
 Row = dict[str, Any]
 
@@ -56,6 +57,7 @@ def render(study: StudyResult) -> str:
     environment.filters |= {"num": _number, "heat": _heat_class}
     rows = comparison_rows(study)
     shown = _detailed(study, rows)
+    sections = _sections(study, rows, shown)
     case = study.base.case
     return environment.get_template("report.html").render(
         study=study,
@@ -68,7 +70,8 @@ def render(study: StudyResult) -> str:
         looks=LOOKS,
         bands=LOADING,
         heat=_heat_map(study, rows),
-        sections=_sections(study, rows, shown),
+        sections=sections,
+        advised=_advised(sections),
         anchors={rows[k]["variant"]: n for n, k in enumerate(shown)},
         omitted=len(rows) - len(shown),
         flow=study.settings.get("flow", {}),
@@ -165,6 +168,33 @@ def _section(study: StudyResult, result: VariantResult, row: Row, canvas: Canvas
         "recommendations": [] if result.advice is None else result.advice["recommendations"],
         "tried": {} if result.advice is None else result.advice.get("tried", {}),
     }
+
+
+def _advised(sections: Sequence[Row]) -> list[Row]:
+    """The first recommendation for each variant that has any, with where its section is."""
+    out = []
+    for anchor, section in enumerate(sections):
+        advice, cards = section["result"].advice, section["recommendations"]
+        if advice is None or not cards:
+            continue
+        first, others = cards[0], [card for card in cards[1:] if card.get("kind") != "nothing"]
+        out.append(
+            {
+                "anchor": anchor, "variant": section["row"]["variant"],
+                "action": _short(first), "verified": bool(first.get("verified")),
+                "before": advice.get("before") or {}, "after": first.get("after") or {},
+                "others": len(others),
+            }
+        )  # fmt: skip
+    return out
+
+
+def _short(card: Row) -> str:
+    """An action in a table: its words, or how many steps it has."""
+    words, steps = str(card.get("action", "")), len(card.get("edits") or [])
+    if len(words) <= _N_WORDS:
+        return words
+    return f"{card.get('kind', 'action')} in {steps} steps"
 
 
 def _heat_map(study: StudyResult, rows: Sequence[Row]) -> Row:

@@ -25,7 +25,7 @@ from gridrl.powerflow.sensitivity import (
     through,
 )
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 
 SCREEN_WORK = 8e8  # branch loadings in the screen of outages: some tenths of a second
 FINALISTS = 800  # best actions that are screened with all outages, not only the worst
@@ -45,10 +45,18 @@ class Screened:
     def ranking(self) -> Ints:
         """Actions, best first; those that the screen does not cover take every second place."""
         unknown = np.flatnonzero(np.isnan(self.value))
-        order = np.lexsort((self.value, self.over, np.round(self.value * 200.0), self.doubtful))
-        order = order[~np.isnan(self.value[order])]
+        order = self.best(self.value.size)
         at = np.concatenate([2 * np.arange(order.size), 2 * np.arange(unknown.size) + 1])
         return np.concatenate([order, unknown])[np.argsort(at, kind="stable")]
+
+    def best(self, most: int) -> Ints:
+        """So many of the actions that the screen covers, best first."""
+        known = np.flatnonzero(~np.isnan(self.value))
+        coarse = np.round(self.value[known] * 200.0) + np.where(self.doubtful[known], 1e9, 0.0)
+        if most < known.size:
+            kept = coarse <= np.partition(coarse, most - 1)[most - 1]
+            known, coarse = known[kept], coarse[kept]
+        return known[np.lexsort((self.value[known], self.over[known], coarse))][:most]
 
 
 def screen(
@@ -137,8 +145,7 @@ def _refine(screened: Screened, task: _Task, every: Ints) -> None:
     whole = ~np.isfinite(task.alone)
     each = max(1, FINALISTS * every.size * task.found.case.grid.n_branch)
     for _ in range(min(PASSES, max(1, round(SCREEN_WORK / each)))):
-        at = place[screened.ranking()]
-        at = at[at >= 0][:FINALISTS]
+        at = place[screened.best(FINALISTS)]
         new = np.sort(at[~whole[at]])
         if not new.size:
             return

@@ -20,7 +20,8 @@ from gridrl.errors import GridError
 from gridrl.grid import Floats, Ints
 from gridrl.powerflow.options import FlowOptions
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity, secure_topologies, taken_together
+from gridrl.security.topologies import secure_topologies
+from gridrl.security.topology_result import TopologySecurity, taken_together
 from gridrl.whatif.outlook import REFUSED, Reference, excess, order_of, values
 from gridrl.whatif.screening import Screened, screen
 
@@ -32,7 +33,8 @@ MOST_TRIED = 500  # actions solved in AC
 USUAL = 60  # worst contingencies of the case that candidates are solved with before a proof
 FEW = 8  # times as many contingencies make that worth while
 CONFIRMED = 16  # candidates that are
-PROOF_WORK = 5e7  # branch loadings in all proofs of single actions, and as many in those of pairs
+PROVED = 3  # single actions with all contingencies there, as far as work goes
+PROOF_WORK = 7.5e7  # branch loadings in all proofs of single actions, and as many in those of pairs
 TRY_WORK = 4e6  # branch loadings in those solves: fewer are tried on large grids
 
 Chosen = tuple[int, ...]
@@ -171,7 +173,8 @@ def search(
     task = _Task(case, contingencies, reference, options, usual, progress)
     proofs = max(2, int(PROOF_WORK / (each + 1) / case.grid.n_branch))
     budget = min(budget, int(TRY_WORK / case.grid.n_branch) + 2 * proofs * (each + 1))
-    pairs = pairs and proofs >= enough  # on a large grid two proofs are all there is time for
+    enough = min(enough, PROVED) if each >= FEW * USUAL else enough
+    pairs = pairs and proofs >= enough  # on a very large grid two proofs are all there is time for
     enough = min(enough, proofs)
     part = 0.72 if pairs else 1.0
     most = min(MOST_TRIED, int(TRY_WORK / (1 + keep) / case.grid.n_branch) + 1)

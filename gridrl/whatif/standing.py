@@ -8,7 +8,7 @@ from gridrl.case import Case
 from gridrl.grid import Bools
 from gridrl.powerflow.options import FlowStatus
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.outlook import SHED, Reference
 from gridrl.whatif.voltages import VoltageStanding, bus_label, limits_of_nodes
 

@@ -188,11 +188,18 @@ class Study:
                 VariantResult(variant=variant, case=case, flow=flow, seconds=each)
                 for variant, case, flow in zip(part, cases, flows, strict=True)
             ]
-            if found[0].name == BASE:  # what the others are compared with
-                yield self._secured(self.settings.flow, found.pop(0), said.say)
             flow, threads = self.settings.flow, min(self.settings.flow.threads, len(found))
             work = partial(self._secured, replace(flow, threads=1) if threads > 1 else flow)
-            yield from side_by_side(work, found, threads, said)
+            # the base begins first, and the others are compared with it: they wait for it
+            waiting, base_first = [], found[0].name == BASE
+            for result in side_by_side(work, found, threads, said):
+                base_first = base_first and result.name != BASE
+                if base_first:
+                    waiting.append(result)
+                    continue
+                yield result
+                yield from waiting
+                waiting.clear()
 
     def _secured(self, flow: FlowOptions, result: VariantResult, say: Progress) -> VariantResult:
         """The result with its outages solved, and with what to do about overloads."""

@@ -18,7 +18,8 @@ from gridrl.powerflow.engine import prepare
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import TopologySecurity, secure_topologies
+from gridrl.security.topologies import secure_topologies
+from gridrl.security.topology_result import TopologySecurity
 from gridrl.whatif.levers import Levers, levers_of, moved_case, power_change
 from gridrl.whatif.outlook import REFUSED, Reference, outside, values
 from gridrl.whatif.redispatch import Means, has_means
@@ -35,6 +36,7 @@ from gridrl.whatif.voltages import VoltageStanding, voltage_standing
 ROUNDS, ROUNDS_LARGE = 6, 2  # of programs
 VOLTAGE_STATES, LOADING_STATES = 20, 8  # contingencies of one program, the worst first
 LARGE = 1e7  # branch loadings of N-1 from which only set points, taps and shunts are tried
+FEW = 400  # contingencies that are solved all at once
 LESS = 0.98  # part of the badness that an answer must leave at most
 
 
@@ -125,7 +127,9 @@ def _improved(
         if wanted is None or (np.abs(wanted - best.change) < levers.grain / 2).all():
             break
         after = replace(best, change=wanted, case=moved_case(levers, wanted))
-        for which in (program.contingency, np.arange(len(contingencies))):  # the likely ones first
+        every = np.arange(len(contingencies))
+        # where there are many, the likely ones first
+        for which in (every,) if every.size < FEW else (program.contingency, every):
             after = _checked(after, which, contingencies, reference, options)
             solves += after.found.solves
             good = after.value <= allowed and _better(after, best)

@@ -6,7 +6,6 @@ after some contingencies, are rows of first derivatives (`gridrl.powerflow.linea
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -161,12 +160,15 @@ def solved(levers: Levers, program: Program, now: Floats, reach: Floats) -> Floa
     n, m = some.size, left.size
     soft = np.isfinite(price)
     cost = np.concatenate([levers.price[some], levers.price[some], np.where(soft, price, 0.0)])
-    matrix = scipy.sparse.csr_array(dense)
     power = (some >= levers.controls.cuts[2]).astype(np.float64)
     total = float(power @ now[some])
-    rows: Any = scipy.sparse.vstack(
-        [scipy.sparse.hstack([matrix, -matrix, -scipy.sparse.eye_array(m)]),
-         scipy.sparse.csr_array(np.concatenate([power, -power, np.zeros(m)])[None])]
+    # the last row: the sum of all powers
+    row, column = np.nonzero(np.concatenate([dense, power[None]]))
+    value, own = np.concatenate([dense, power[None]])[row, column], np.arange(m)
+    rows = scipy.sparse.csc_array(
+        (np.concatenate([value, -value, -np.ones(m)]),
+         (np.concatenate([row, row, own]), np.concatenate([column, n + column, 2 * n + own]))),
+        shape=(m + 1, 2 * n + m),
     )  # fmt: skip
     room = program.room
     most = np.concatenate([left + dense @ now[some], [total + room[1]]])

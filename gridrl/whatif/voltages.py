@@ -1,6 +1,7 @@
 """How far voltages are outside their limits, before and after every contingency."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from gridrl.powerflow.flow import flow
 from gridrl.powerflow.limits import ROUNDING
 from gridrl.powerflow.options import FlowOptions
 from gridrl.powerflow.result import FlowResult
-from gridrl.security.topologies import TopologySecurity
+from gridrl.security.topology_result import TopologySecurity
 
 SHOWN = 6  # buses in an explanation
 EACH = 5e-3  # p.u. that a voltage outside its limits weighs besides its depth
@@ -22,14 +23,28 @@ INTACT = 10.0  # what a voltage before any contingency weighs against one after 
 class VoltageStanding:
     """Voltages of one state against their limits; depths are p.u. beyond a limit."""
 
-    result: FlowResult  # before any contingency
+    case: Case
+    options: FlowOptions
     outside: int  # nodes outside their limits before any contingency
     depth: float  # p.u., summed over them
     node: int  # the furthest of them, -1 where there is none
+    node_depth: float  # p.u. that it is outside
     contingency: Ints  # [m] contingencies after which a voltage is outside, the furthest first
     after_depth: Floats  # [m] p.u. of the furthest voltage
     after_voltage: Floats  # [m] p.u.
-    after_node: Ints  # [m]
+    after_place: Ints  # [m] as in `gridrl.security.topology_result.TopologySecurity`
+
+    @cached_property
+    def result(self) -> FlowResult:
+        """The flow before any contingency."""
+        return flow(self.case, options=self.options)
+
+    @property
+    def after_node(self) -> Ints:
+        """[m] nodes of ``result``."""
+        n = self.case.grid.n_substation
+        second = self.result.second_node[self.after_place % n]
+        return np.where(self.after_place < n, self.after_place, second)
 
     @property
     def clean(self) -> bool:
@@ -46,8 +61,7 @@ class VoltageStanding:
     @property
     def intact_is_worst(self) -> bool:
         """Whether the furthest voltage is one before any contingency."""
-        depth = float(depths(self.result, 0)[self.node]) if self.node >= 0 else 0.0
-        return not self.contingency.size or depth >= float(self.after_depth[0])
+        return not self.contingency.size or self.node_depth >= float(self.after_depth[0])
 
     @property
     def worst_outage(self) -> int:
@@ -57,22 +71,26 @@ class VoltageStanding:
 
 def voltage_standing(case: Case, found: TopologySecurity, options: FlowOptions) -> VoltageStanding:
     """Look closer at the voltages of a case that was solved with all contingencies as ``found``."""
-    result = flow(case, options=options)
-    beyond = depths(result, 0)
-    outside = np.flatnonzero(beyond > ROUNDING)
+    grid = case.grid
     pair = np.flatnonzero((found.pair_voltage > 0) & (found.pair_place >= 0))
-    place, n = found.pair_place[pair], case.grid.n_substation
-    node = np.where(place < n, place, result.second_node[place % n])
-    low, high = limits_of_nodes(result)
-    v = found.pair_volt[pair]
-    depth = np.nan_to_num(np.maximum(low[node] - v, v - high[node]))
+    place, v = found.pair_place[pair], found.pair_volt[pair]
+    at = place % grid.n_substation
+    depth = np.nan_to_num(np.maximum(grid.v_min[at] - v, v - grid.v_max[at]))
     order = np.argsort(-depth, kind="stable")
     order = order[depth[order] > ROUNDING]
-    return VoltageStanding(
-        result=result, outside=int(outside.size), depth=float(beyond[outside].sum()),
-        node=int(np.argmax(beyond)) if outside.size else -1,
+    standing = VoltageStanding(
+        case=case, options=options, outside=0, depth=0.0, node=-1, node_depth=0.0,
         contingency=found.contingency[pair[order]], after_depth=depth[order],
-        after_voltage=v[order], after_node=node[order],
+        after_voltage=v[order], after_place=place[order],
+    )  # fmt: skip
+    if not found.voltage[0]:
+        return standing
+    beyond = depths(standing.result, 0)
+    outside = np.flatnonzero(beyond > ROUNDING)
+    node = int(np.argmax(beyond)) if outside.size else -1
+    return replace(
+        standing, outside=int(outside.size), depth=float(beyond[outside].sum()), node=node,
+        node_depth=float(beyond[node]) if outside.size else 0.0,
     )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from gridrl.powerflow.engine import prepare
 from gridrl.powerflow.options import FlowOptions, FlowStatus
 from gridrl.security import SecurityOptions, n_minus_1, security
 from gridrl.security.contingency import Contingencies
-from gridrl.security.topologies import secure_topologies, taken_together
+from gridrl.security.topologies import PART, secure_topologies
+from gridrl.security.topology_result import taken_together
 
 # Both stop at a mismatch of 1e-8 p.u.; seen: 2e-10.
 ATOL = 1e-6
@@ -114,3 +115,17 @@ def test_an_outage_of_what_is_open_already_changes_nothing(case14):
     at = contingencies.elements.index((int(case14.grid.branch_element[3]),))
     found = secure_topologies(case14, topology, contingencies)
     assert found.pair_loading[at] == found.loading[0]
+
+
+def test_threads_do_not_change_what_is_found():
+    """More outages than one thread takes."""
+    case = gridrl.load("case_illinois200")
+    topology, contingencies = some_states(case, 12), n_minus_1(case)
+    one, two = (
+        secure_topologies(case, topology, contingencies, options=FlowOptions(threads=threads))
+        for threads in (1, 2)
+    )
+    assert one.contingency.size > 2 * PART
+    np.testing.assert_array_equal(one.pair_status, two.pair_status)
+    np.testing.assert_allclose(one.pair_loading, two.pair_loading, atol=ATOL)
+    np.testing.assert_allclose(one.pair_lost, two.pair_lost, atol=1e-12)

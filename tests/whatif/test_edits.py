@@ -12,6 +12,7 @@ from gridrl.case import Case
 from gridrl.errors import ElementError, GridrlError, StudyError
 from gridrl.io.pandapower import load_pandapower
 from gridrl.whatif import apply_edits, parse_edit
+from gridrl.whatif.places import find_substation
 from tests.cases import zoo
 
 # Both programs stop at 1e-9 MVA or better; these grids are well conditioned.
@@ -327,3 +328,17 @@ def test_areas_come_from_every_kind_of_file(tmp_path: Any) -> None:
     assert pandapower.networks.case39().bus.zone.astype(int).astype(str).tolist() == list(
         gridrl.load("case39").grid.bus_area
     )
+
+
+def test_what_a_table_shows_is_found() -> None:
+    """Labels with the name in brackets, of elements and of buses."""
+    case = gridrl.load("mv_oberrhein")
+    grid = case.grid
+    for e, label in enumerate(grid.element_label):
+        assert grid.find_element(label) == e
+    named = [s for s, label in enumerate(grid.substation_label) if "(" in label]
+    assert named
+    for s in named:
+        assert find_substation(grid, grid.substation_label[s]) == s
+    opened = apply_edits(case, [parse_edit({"open": grid.branch_label[5]})])
+    assert not opened.topology.closed[0, 5]

@@ -1,0 +1,201 @@
+"""A graph network that scores switching orders, any order on any grid with the same weights.
+
+Messages run over the candidate graph (`gridrl.graphs.candidate`), in which every terminal has an
+edge to each busbar that it could sit on. An order is the set of edges and lines that it touches;
+its score is a function of their sum and of the whole graph, so that neither the numbering of
+elements nor the number of orders matters. Beside each score stands what the loading after the
+order is expected to be, as quantiles.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.utils import scatter
+
+from gridrl.graphs.batch import GraphBatch, Relation
+from gridrl.graphs.candidate import SIBLING, CandidateView
+from gridrl.policies.tokens import Tokens
+
+QUANTILES = (0.05, 0.5, 0.95)  # of the highest loading after an order
+WHOLE = 5  # features of the whole graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Size of a network: with the defaults fewer than 250,000 weights."""
+
+    hidden: int = 48
+    layers: int = 4
+
+    def to_dict(self) -> dict[str, int]:
+        """For the header of a file of weights."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the network says of a batch of graphs."""
+
+    logit: Tensor  # [B, n_choice] the higher, the better
+    loading: Tensor  # [B, n_choice, quantiles] highest loading afterwards, 1 is the rating
+    value: Tensor  # [B] of the state
+
+
+class GraphTensors:
+    """A `GraphBatch` of the candidate view as tensors; its edges are the same in every member."""
+
+    def __init__(self, graphs: GraphBatch) -> None:
+        self.nodes = {kind: torch.from_numpy(x) for kind, x in graphs.nodes.items()}
+        self.index = {
+            relation: torch.from_numpy(index[0].copy())
+            for relation, index in graphs.edge_index.items()
+        }
+        self.active = {
+            relation: torch.from_numpy(x) for relation, x in graphs.edges.items() if x.shape[2]
+        }
+        self.whole = torch.from_numpy(graphs.whole)
+
+
+class OrderScorer(nn.Module):
+    """The network; see the module."""
+
+    def __init__(self, shape: Shape | None = None) -> None:
+        super().__init__()
+        self.shape = shape or Shape()
+        h = self.shape.hidden
+        features = CandidateView.node_features
+        self.kinds = tuple(features)
+        self.relations: tuple[Relation, ...] = tuple(CandidateView.edge_features)
+        self.encode = nn.ModuleDict(
+            {kind: nn.Sequential(Squash(), nn.Linear(len(names), h), nn.SiLU())
+             for kind, names in features.items()}
+        )  # fmt: skip
+        self.layers = nn.ModuleList(
+            Layer(self.kinds, self.relations, h) for _ in range(self.shape.layers)
+        )
+        self.attach = nn.ModuleDict({_key(r): nn.Linear(h, h) for r in self._attached})
+        self.place = nn.Linear(h, h)
+        self.used = nn.Parameter(torch.zeros(2, h))  # not in use now, in use
+        self.joined = nn.Sequential(nn.SiLU(), nn.Linear(h, h), nn.SiLU())
+        self.switched = nn.ModuleList(
+            nn.Sequential(nn.Linear(h, h), nn.SiLU()) for _ in ("open", "close")
+        )
+        self.pool = nn.Sequential(nn.Linear(3 * h + WHOLE, h), nn.SiLU())
+        self.score = nn.Sequential(nn.Linear(3 * h, h), nn.SiLU(), nn.Linear(h, 1))
+        self.loading = nn.Sequential(nn.Linear(3 * h, h), nn.SiLU(), nn.Linear(h, len(QUANTILES)))
+        self.value = nn.Sequential(nn.Linear(h, h), nn.SiLU(), nn.Linear(h, 1))
+
+    @property
+    def _attached(self) -> tuple[Relation, ...]:
+        return tuple(r for r in self.relations if r != SIBLING)
+
+    def forward(self, graphs: GraphTensors, tokens: Tokens) -> Scores:
+        """Scores of the orders ``tokens`` in every member of a batch."""
+        hidden = {kind: self.encode[kind](x) for kind, x in graphs.nodes.items()}
+        for layer in self.layers:
+            hidden = layer(hidden, graphs)
+        whole = self._whole(hidden, graphs.whole)
+        touched = self._orders(self._tokens(hidden, graphs), tokens)
+        joined = torch.cat([touched, whole[:, None].expand(-1, touched.shape[1], -1)], dim=2)
+        highest = graphs.nodes["line"][..., :1].amax(dim=1, keepdim=True)
+        spread = self.loading(joined)
+        # quantiles in order: the lowest, then steps upward; relative to the present loading
+        steps = torch.cat([spread[..., :1], functional.softplus(spread[..., 1:])], dim=2)
+        return Scores(
+            self.score(joined)[..., 0], highest + steps.cumsum(dim=2), self.value(whole)[:, 0]
+        )
+
+    def _tokens(self, hidden: Mapping[str, Tensor], graphs: GraphTensors) -> Tensor:
+        """[B, n_token, h] edges of each relation, then lines opened, then closed."""
+        out = []
+        place = self.place(hidden["busbar"])
+        for relation in self._attached:
+            index, active = graphs.index[relation], graphs.active[relation]
+            element = self.attach[_key(relation)](hidden[relation[0]])
+            used = self.used[0] + active * (self.used[1] - self.used[0])
+            out.append(self.joined(element[:, index[0]] + place[:, index[1]] + used))
+        out += [way(hidden["line"]) for way in self.switched]
+        return torch.cat(out, dim=1)
+
+    @staticmethod
+    def _orders(token: Tensor, tokens: Tokens) -> Tensor:
+        """[B, n_choice, 2 h] sum and mean of the tokens of each order."""
+        member = torch.from_numpy(tokens.member)
+        begin = torch.from_numpy(tokens.begin[:-1])
+        batch, n, h = token.shape
+        # one bag call for all members: their tokens side by side as features
+        table = token.permute(1, 0, 2).reshape(n, batch * h)
+        total = functional.embedding_bag(member, table, begin, mode="sum")
+        count = torch.from_numpy(tokens.begin[1:] - tokens.begin[:-1]).clamp(min=1)
+        total = total.reshape(-1, batch, h).permute(1, 0, 2)
+        return torch.cat([total, total / count[None, :, None]], dim=2)
+
+    def _whole(self, hidden: Mapping[str, Tensor], whole: Tensor) -> Tensor:
+        line = hidden["line"]
+        parts = [line.mean(dim=1), line.amax(dim=1), hidden["busbar"].mean(dim=1), whole]
+        out: Tensor = self.pool(torch.cat(parts, dim=1))
+        return out
+
+
+class Layer(nn.Module):
+    """Messages over every relation, both ways, then a step of every node."""
+
+    def __init__(
+        self, kinds: tuple[str, ...], relations: tuple[Relation, ...], hidden: int
+    ) -> None:
+        super().__init__()
+        self.ways = tuple(
+            (relation, back)
+            for relation in relations
+            for back in ((False,) if relation == SIBLING else (False, True))
+        )
+        self.message = nn.ModuleDict(
+            {_key(relation, back): nn.Linear(hidden, hidden) for relation, back in self.ways}
+        )
+        self.used = nn.ParameterDict(
+            {_key(relation, back): nn.Parameter(torch.zeros(hidden))
+             for relation, back in self.ways if relation != SIBLING}
+        )  # fmt: skip
+        self.update = nn.ModuleDict({kind: nn.Linear(2 * hidden, hidden) for kind in kinds})
+        self.norm = nn.ModuleDict({kind: nn.LayerNorm(hidden) for kind in kinds})
+
+    def forward(self, hidden: Mapping[str, Tensor], graphs: GraphTensors) -> dict[str, Tensor]:
+        """The next hidden state of every kind of node."""
+        heard: dict[str, Tensor] = {}
+        for relation, back in self.ways:
+            source, _, target = relation
+            index = graphs.index[relation]
+            if back:
+                source, target, index = target, source, index.flip(0)
+            sent = self.message[_key(relation, back)](hidden[source])[:, index[0]]
+            if relation in graphs.active:
+                sent = sent + graphs.active[relation] * self.used[_key(relation, back)]
+            n = hidden[target].shape[1]
+            got = scatter(functional.silu(sent), index[1], dim=1, dim_size=n, reduce="sum")
+            heard[target] = got if target not in heard else heard[target] + got
+        out = {}
+        for kind, x in hidden.items():
+            both = torch.cat([x, heard.get(kind, torch.zeros_like(x))], dim=2)
+            out[kind] = self.norm[kind](x + functional.silu(self.update[kind](both)))
+        return out
+
+
+class Squash(nn.Module):
+    """sign(x) log(1 + |x|): powers of small and large grids on one scale."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return torch.sign(x) * torch.log1p(torch.abs(x))
+
+
+def _key(relation: Relation, back: bool = False) -> str:
+    return "_".join(relation) + ("_back" if back else "")
+
+
+def weights_of(network: OrderScorer) -> dict[str, Any]:
+    """Weights as safetensors takes them."""
+    return {name: value.contiguous() for name, value in network.state_dict().items()}
