@@ -136,7 +136,7 @@ def test_every_weight_learns(network: OrderScorer, world: World) -> None:
     graphs = GraphTensors(view(observe(world, first, forecasts=True, ends=True)))
     known = ~torch.isnan(wanted)
     optimiser = torch.optim.Adam(learner.parameters(), lr=3e-3)
-    for k in range(300):
+    for k in range(450):
         scores = learner(graphs, tokens)
         loss = (scores.loading[..., 1] - wanted)[known].square().mean()
         optimiser.zero_grad()
