@@ -1,5 +1,7 @@
 """The network that scores orders: what it may depend on, and that it learns flows."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,15 @@ from gridrl.graphs.candidate import CandidateView
 from gridrl.policies.gnn import GraphTensors, OrderScorer, Scores, weights_of
 from gridrl.policies.tokens import Tokens, tokens_of
 from tests.graphs.test_graphs import relabelled
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine take a hundred times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -121,24 +132,25 @@ def test_any_grid_takes_the_same_weights(network: OrderScorer) -> None:
 
 
 def test_every_weight_learns(network: OrderScorer, world: World) -> None:
-    """All but those of storage, which this grid has not; and the error of a small set vanishes."""
+    """All but those of storage, which this grid has not; and the orders of one state are learned.
+
+    What they do is what the engine finds after them, where no protection acts.
+    """
     torch.manual_seed(1)
     learner = OrderScorer()
     choices = choices_of(world, "substations")
-    n, episodes = len(choices), np.arange(4)
-    every = reset(world, np.random.default_rng(0), episode=np.repeat(episodes, n))
-    after, _ = step(world, every, choices.orders(every, np.tile(np.arange(n), episodes.size)))
-    highest = np.where(after.running, np.nan_to_num(after.rho).max(axis=1), np.nan)
-    wanted = torch.from_numpy(highest.reshape(-1, n).clip(max=2.0)).float()
+    one = reset(world, np.random.default_rng(0), episode=np.zeros(1, np.int64))
+    every = reset(world, np.random.default_rng(0), episode=np.zeros(len(choices), np.int64))
+    after, outcome = step(world, every, choices.orders(every, np.arange(len(choices))))
+    known = torch.from_numpy(after.running & ~outcome.tripped.any(axis=1))
+    wanted = torch.from_numpy(np.nan_to_num(after.rho).max(axis=1)).float()
     view = CandidateView(static_of(world))
     tokens = tokens_of(view, choices.set_busbar, choices.set_line)
-    first = reset(world, np.random.default_rng(0), episode=episodes)
-    graphs = GraphTensors(view(observe(world, first, forecasts=True, ends=True)))
-    known = ~torch.isnan(wanted)
+    graphs = GraphTensors(view(observe(world, one, forecasts=True, ends=True)))
     optimiser = torch.optim.Adam(learner.parameters(), lr=3e-3)
-    for k in range(450):
+    for k in range(400):
         scores = learner(graphs, tokens)
-        loss = (scores.loading[..., 1] - wanted)[known].square().mean()
+        loss = (scores.loading[0, :, 1] - wanted)[known].square().mean()
         optimiser.zero_grad()
         (loss + 1e-3 * (scores.logit.square().mean() + scores.value.square().mean())).backward()
         if k == 0:
@@ -148,4 +160,4 @@ def test_every_weight_learns(network: OrderScorer, world: World) -> None:
     last = f"layers.{network.shape.layers - 1}."
     # messages and updates of the last layer whose nodes nothing reads
     assert all(name.startswith(last) or "close" in name or "switched" in name for name in idle)
-    assert loss < 0.5 * wanted[known].var()
+    assert loss < 0.5 * wanted[known].var()  # seen: 0.01 to 0.07
