@@ -14,7 +14,7 @@ from gridrl.grid import Bools, Floats, Ints
 from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus, PrimalDual
 from gridrl.sparse.kernels_ldl import update_targets
-from gridrl.sparse.pattern import analyse
+from gridrl.sparse.pattern import analyse, forget_patterns
 
 FAR = 1e30  # stands for no limit
 SAME = 1e-8  # p.u.: voltage limits this close hold the voltage
@@ -227,3 +227,4 @@ def solution(
 def forget_orders() -> None:
     """Forget the orders of elimination that are kept, so that the next solve works its own out."""
     _order.cache_clear()
+    forget_patterns()
