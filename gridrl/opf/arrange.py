@@ -97,7 +97,7 @@ def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
 
     Limits are widened by ``relax``: relative to them, but by ten times that, p.u., at most.
     """
-    n, m = problem.n_node, problem.n_line
+    n = problem.n_node
     order = _order(n, problem.from_node.tobytes(), problem.to_node.tobytes())
     node, row = order.node, order.row
     start, stop = row[problem.from_node], row[problem.to_node]
@@ -111,17 +111,7 @@ def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
     bounded_low, bounded_high = np.isfinite(low), np.isfinite(high)
     bounded_low[:n] &= ~fixed_v
     bounded_high[:n] &= ~fixed_v
-    limit = np.zeros((m, 6))
-    rated = np.zeros((2, m), dtype=bool)
-    for side in range(2):
-        power, current = problem.s_max[:, side], problem.i_max[:, side]
-        by_power, by_current = np.isfinite(power), np.isfinite(current)
-        rated[side] = by_power | by_current
-        size = np.where(by_power, power, np.where(by_current, current, 1.0))
-        limit[:, 3 * side] = np.where(rated[side], 1.0 / size, 0.0)
-        square = (size + _room(size, relax)) ** 2 / size
-        limit[:, 3 * side + 1] = np.where(by_power, square, 0.0)
-        limit[:, 3 * side + 2] = np.where(by_current, square, 0.0)
+    limit, rated = _flow_limits(problem, relax)
     ns = sources.n
     active = np.concatenate(
         [
@@ -168,6 +158,25 @@ def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
         active=active,
         held=held,
     )
+
+
+def _flow_limits(problem: OpfProblem, relax: float) -> tuple[Floats, Bools]:
+    """Coefficients of the flow limits, [n_line, 6], and where there is one, [2, n_line].
+
+    Of either end: what a squared flow is multiplied by, the constant, and that of squared voltage.
+    """
+    limit = np.zeros((problem.n_line, 6))
+    rated = np.zeros((2, problem.n_line), dtype=bool)
+    for side in range(2):
+        power, current = problem.s_max[:, side], problem.i_max[:, side]
+        by_power, by_current = np.isfinite(power), np.isfinite(current)
+        rated[side] = by_power | by_current
+        size = np.where(by_power, power, np.where(by_current, current, 1.0))
+        limit[:, 3 * side] = np.where(rated[side], 1.0 / size, 0.0)
+        square = (size + _room(size, relax)) ** 2 / size
+        limit[:, 3 * side + 1] = np.where(by_power, square, 0.0)
+        limit[:, 3 * side + 2] = np.where(by_current, square, 0.0)
+    return limit, rated
 
 
 def _room(limit: Floats, relax: float) -> Floats:
