@@ -14,7 +14,7 @@ from gridrl.grid import Bools, Floats, Ints
 from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus, PrimalDual
 from gridrl.sparse.kernels_ldl import update_targets
-from gridrl.sparse.pattern import analyse, forget_patterns
+from gridrl.sparse.kernels_order import minimum_degree
 
 FAR = 1e30  # stands for no limit
 SAME = 1e-8  # p.u.: voltage limits this close hold the voltage
@@ -79,16 +79,12 @@ class _Order:
 def _order(n: int, from_node: bytes, to_node: bytes) -> _Order:
     """Order and fill of a graph; kept, because scenarios of one grid share them."""
     left, right = np.frombuffer(from_node, np.int64), np.frombuffer(to_node, np.int64)
-    pattern = analyse(n, left, right)
-    u_ptr, u_idx = pattern.u_ptr, pattern.u_idx
-    start, stop = pattern.row[left], pattern.row[right]
-    column = np.repeat(np.arange(n), np.diff(u_ptr))
-    wanted = np.minimum(start, stop) * n + np.maximum(start, stop)
+    node, row, u_ptr, u_idx, block_of = minimum_degree(n, left, right)
     return _Order(
-        node=pattern.node,
-        row=pattern.row,
+        node=node,
+        row=row,
         symbolic=(u_ptr, u_idx, *update_targets(u_ptr, u_idx)),
-        block_of=np.searchsorted(column * n + u_idx, wanted).astype(np.int64),
+        block_of=block_of,
     )
 
 
@@ -236,4 +232,3 @@ def solution(
 def forget_orders() -> None:
     """Forget the orders of elimination that are kept, so that the next solve works its own out."""
     _order.cache_clear()
-    forget_patterns()

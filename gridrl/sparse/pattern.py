@@ -59,11 +59,6 @@ def analyse(n: int, left: Ints, right: Ints) -> Pattern:
     return _analysed(n, left.astype(np.int64).tobytes(), right.astype(np.int64).tobytes())
 
 
-def forget_patterns() -> None:
-    """Forget the remembered analyses, so that the next one is done anew."""
-    _analysed.cache_clear()
-
-
 @lru_cache(maxsize=REMEMBERED)
 def _analysed(n: int, left_bytes: bytes, right_bytes: bytes) -> Pattern:
     left, right = np.frombuffer(left_bytes, np.int64), np.frombuffer(right_bytes, np.int64)
