@@ -23,6 +23,7 @@ from gridrl.rows import require_pyarrow, write_rows
 
 if TYPE_CHECKING:
     from gridrl.case import Case
+    from gridrl.opf import OpfSolution
 
 
 def opf(
@@ -41,6 +42,15 @@ def opf(
     start: Annotated[
         Literal["auto", "flat", "dc", "flow"], typer.Option("--start", help="Where to begin.")
     ] = "auto",
+    starts: Annotated[
+        int, typer.Option("--starts", min=1, help="Begin at so many places; the best is kept.")
+    ] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Of the random places among --starts.")
+    ] = 0,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", metavar="SECONDS", help="Of our solver.")
+    ] = None,
     fallback: Annotated[
         bool,
         typer.Option(
@@ -89,7 +99,7 @@ def opf(
 ) -> None:
     """Find the cheapest dispatch: AC optimal power flow within all limits, checked by a judge."""
     from gridrl.cli.opf_switch import check_limit
-    from gridrl.opf import OpfStatus, solve
+    from gridrl.opf import solve
     from gridrl.opf.tables import document as describe
 
     if out is not None:
@@ -98,9 +108,8 @@ def opf(
             require_pyarrow()
     check_limit(n1_limit)
     loaded = read_case(case, opened, scale_load)
-    settings = {} if start == "auto" else {"start": start}
-    if weights is not None:
-        settings |= _learned(loaded, weights, solver)
+    settings: dict[str, Any] = {} if start == "auto" else {"start": start}
+    settings |= _ours(loaded, solver, starts, seed, time_limit, weights)
     solution = solve(loaded, solver, fallback=fallback, **settings)
     if switch and solution.ok:
         from gridrl.cli.opf_switch import switch as search
@@ -120,18 +129,7 @@ def opf(
     if as_json:
         print_json(document)
     if not solution.ok:
-        hint = {
-            OpfStatus.INFEASIBLE: f"no dispatch meets all limits, "
-            f"{'which is proved' if solution.proved else 'as far as could be found'}. The limits "
-            "that are missed most:",
-            OpfStatus.ITERATION_LIMIT: "no optimum within the iterations allowed. Where it ended:",
-        }.get(solution.status, "no optimum found. Where it ended:")
-        broken = [v for v in document["violations"] if v["amount_pu"] > 0]
-        worst = sorted(broken, key=lambda v: -v["amount_pu"])[:3]
-        named = "; ".join(f"{v['kind']} {v['amount_pu']:.2g} p.u. at {v['element']}" for v in worst)
-        err = console(stderr=True)
-        err.print(f"{loaded.grid.name}: {hint} {named}.", style="bold red")
-        err.print(f"{solution.message}.", style="dim")
+        _explain(solution, document)
         raise typer.Exit(1)
     if out is not None:
         write_rows(out, document["units"], document)
@@ -141,14 +139,50 @@ def opf(
         console(stderr=True).print(f"Dispatch: {out}")
 
 
-def _learned(case: "Case", weights: Path, solver: str) -> dict[str, Any]:
-    """The setting that lets a solver begin where learned weights say."""
+def _ours(
+    case: "Case",
+    solver: str,
+    starts: int,
+    seed: int,
+    time_limit: float | None,
+    weights: Path | None,
+) -> dict[str, Any]:
+    """The settings that our own solver alone takes."""
     from gridrl.errors import CaseError
+    from gridrl.opf.interior_point import Options
     from gridrl.opf.warm_start import learned_start
 
-    if solver != "interior_point":
-        raise CaseError(f"--weights is for our own solver; leave out --solver {solver}.")
-    return {"warm": learned_start(case, weights)}
+    given = {"--starts": starts > 1, "--time-limit": time_limit is not None,
+             "--weights": weights is not None}  # fmt: skip
+    for name in (name for name, used in given.items() if used and solver != "interior_point"):
+        raise CaseError(f"{name} is for our own solver; leave out --solver {solver}.")
+    settings: dict[str, Any] = {}
+    if starts > 1:
+        settings |= {"starts": starts, "seed": seed}
+    if time_limit is not None:
+        settings["options"] = Options(time_limit_s=time_limit)
+    if weights is not None:
+        settings["warm"] = learned_start(case, weights)
+    return settings
+
+
+def _explain(solution: "OpfSolution", document: dict[str, Any]) -> None:
+    """Say on standard error why there is no optimum, and what is missed most."""
+    from gridrl.opf import OpfStatus
+
+    proof = "which is proved" if solution.proved else "as far as could be found"
+    hint = {
+        OpfStatus.INFEASIBLE: f"no dispatch meets all limits, {proof}. The limits that are missed "
+        "most:",
+        OpfStatus.ITERATION_LIMIT: "no optimum within the iterations allowed. Where it ended:",
+        OpfStatus.TIME_LIMIT: "no optimum within the time limit. Where it ended:",
+    }.get(solution.status, "no optimum found. Where it ended:")
+    broken = [v for v in document["violations"] if v["amount_pu"] > 0]
+    worst = sorted(broken, key=lambda v: -v["amount_pu"])[:3]
+    named = "; ".join(f"{v['kind']} {v['amount_pu']:.2g} p.u. at {v['element']}" for v in worst)
+    err = console(stderr=True)
+    err.print(f"{solution.case.grid.name}: {hint} {named}.", style="bold red")
+    err.print(f"{solution.message}.", style="dim")
 
 
 def _show(document: dict[str, Any], top: int, *, priced: bool) -> None:
@@ -214,7 +248,7 @@ def _verdict(document: dict[str, Any], *, priced: bool) -> list[str]:
     lines = [first, f"Judge: largest violation {judged}."]
     if not priced:
         lines.append("No unit has a cost, so every dispatch within the limits is as good.")
-    if document["fallback"]:
+    if document["fallback"] or " starts" in document["message"]:
         lines.append(f"{document['message']}.")
     if document["model"] == "DC":
         lines.append("The DC model knows no losses, voltages and reactive power: AC needs more.")

@@ -14,7 +14,7 @@ from gridrl.grid import Bools, Floats, Ints
 from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus, PrimalDual
 from gridrl.sparse.kernels_ldl import update_targets
-from gridrl.sparse.pattern import analyse
+from gridrl.sparse.kernels_order import minimum_degree
 
 FAR = 1e30  # stands for no limit
 SAME = 1e-8  # p.u.: voltage limits this close hold the voltage
@@ -79,16 +79,12 @@ class _Order:
 def _order(n: int, from_node: bytes, to_node: bytes) -> _Order:
     """Order and fill of a graph; kept, because scenarios of one grid share them."""
     left, right = np.frombuffer(from_node, np.int64), np.frombuffer(to_node, np.int64)
-    pattern = analyse(n, left, right)
-    u_ptr, u_idx = pattern.u_ptr, pattern.u_idx
-    start, stop = pattern.row[left], pattern.row[right]
-    column = np.repeat(np.arange(n), np.diff(u_ptr))
-    wanted = np.minimum(start, stop) * n + np.maximum(start, stop)
+    node, row, u_ptr, u_idx, block_of = minimum_degree(n, left, right)
     return _Order(
-        node=pattern.node,
-        row=pattern.row,
+        node=node,
+        row=row,
         symbolic=(u_ptr, u_idx, *update_targets(u_ptr, u_idx)),
-        block_of=np.searchsorted(column * n + u_idx, wanted).astype(np.int64),
+        block_of=block_of,
     )
 
 
@@ -97,7 +93,7 @@ def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
 
     Limits are widened by ``relax``: relative to them, but by ten times that, p.u., at most.
     """
-    n, m = problem.n_node, problem.n_line
+    n = problem.n_node
     order = _order(n, problem.from_node.tobytes(), problem.to_node.tobytes())
     node, row = order.node, order.row
     start, stop = row[problem.from_node], row[problem.to_node]
@@ -111,17 +107,7 @@ def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
     bounded_low, bounded_high = np.isfinite(low), np.isfinite(high)
     bounded_low[:n] &= ~fixed_v
     bounded_high[:n] &= ~fixed_v
-    limit = np.zeros((m, 6))
-    rated = np.zeros((2, m), dtype=bool)
-    for side in range(2):
-        power, current = problem.s_max[:, side], problem.i_max[:, side]
-        by_power, by_current = np.isfinite(power), np.isfinite(current)
-        rated[side] = by_power | by_current
-        size = np.where(by_power, power, np.where(by_current, current, 1.0))
-        limit[:, 3 * side] = np.where(rated[side], 1.0 / size, 0.0)
-        square = (size + _room(size, relax)) ** 2 / size
-        limit[:, 3 * side + 1] = np.where(by_power, square, 0.0)
-        limit[:, 3 * side + 2] = np.where(by_current, square, 0.0)
+    limit, rated = _flow_limits(problem, relax)
     ns = sources.n
     active = np.concatenate(
         [
@@ -168,6 +154,25 @@ def arrange(problem: OpfProblem, relax: float = 0.0) -> Arranged:
         active=active,
         held=held,
     )
+
+
+def _flow_limits(problem: OpfProblem, relax: float) -> tuple[Floats, Bools]:
+    """Coefficients of the flow limits, [n_line, 6], and where there is one, [2, n_line].
+
+    Of either end: what a squared flow is multiplied by, the constant, and that of squared voltage.
+    """
+    limit = np.zeros((problem.n_line, 6))
+    rated = np.zeros((2, problem.n_line), dtype=bool)
+    for side in range(2):
+        power, current = problem.s_max[:, side], problem.i_max[:, side]
+        by_power, by_current = np.isfinite(power), np.isfinite(current)
+        rated[side] = by_power | by_current
+        size = np.where(by_power, power, np.where(by_current, current, 1.0))
+        limit[:, 3 * side] = np.where(rated[side], 1.0 / size, 0.0)
+        square = (size + _room(size, relax)) ** 2 / size
+        limit[:, 3 * side + 1] = np.where(by_power, square, 0.0)
+        limit[:, 3 * side + 2] = np.where(by_current, square, 0.0)
+    return limit, rated
 
 
 def _room(limit: Floats, relax: float) -> Floats:

@@ -24,6 +24,7 @@ from gridrl.opf.interior_point import (
     cold_point,
     fits,
     make_run,
+    stopping,
     warm_attempt,
     warm_point,
 )
@@ -139,16 +140,21 @@ def solve_many(
         attempt = attempts(problem, start, options)[0] if run.cold else warm_attempt(options)
 
         def some(part: Ints) -> int:
-            run.run(part, attempt, options, np.zeros((0, 8)))
+            run.run(part, attempt, options, np.zeros((0, 8)), stop)
             return int(part.size)
 
         spread = pool(threads).map if threads > 1 else map
-        for size in spread(some, [which[k : k + CHUNK] for k in range(0, which.size, CHUNK)]):
-            done.add(size)
+        with stopping(options.time_limit_s) as stop:
+            for size in spread(some, [which[k : k + CHUNK] for k in range(0, which.size, CHUNK)]):
+                done.add(size)
         solved = which[run.status[which] == OpfStatus.OPTIMAL]
         out.status[which] = run.status[which]
         _take(out, problem, arranged, run, solved)
-        rest = np.setdiff1d(np.arange(len(out)), solved if options.retry else which)
+        late = bool(stop[0])  # nothing else is tried then
+        rest = np.setdiff1d(np.arange(len(out)), solved if options.retry and not late else which)
+        if late:
+            out.status[rest] = OpfStatus.TIME_LIMIT
+            rest = rest[:0]
         done.take_back(np.intersect1d(rest, which).size)
 
         def alone(k: int) -> tuple[int, OpfSolution]:

@@ -3,13 +3,17 @@
 The front of the kernels: arrays in elimination order, a start, the call, and the way back.
 """
 
+import math
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from gridrl.errors import GridError
-from gridrl.grid import Floats, Ints
+from gridrl.grid import Bools, Floats, Ints
 from gridrl.jit import announced
 from gridrl.opf.arrange import FAR, Arranged, arrange, solution
 from gridrl.opf.kernels_batch import solve_states
@@ -17,9 +21,18 @@ from gridrl.opf.problem import OpfProblem
 from gridrl.opf.solution import OpfSolution, OpfStatus, PrimalDual
 from gridrl.opf.start import Start, choose_start
 
-RELAX = 1e-9  # limits are widened by this much, p.u., so that there is room between equal ones
+RELAX = 1e-10  # limits are widened by this much, p.u., so that there is room between equal ones
 PUSH = 1e-2  # the start keeps this distance from limits, or this share of the range
 STRAIN = 5.0  # a phase shifter this many times over its rating is no place to begin
+# Ways to factorise: the most that one limit may add to an entry of the matrix, the damping of the
+# balances in the factors (both are made good for by refinement), and what each is put at, in
+# solutions with the factors, until it is tried. With little damping refinement is short, with much
+# the factors are stable.
+CHOICES = np.array([
+    [1e14, 1e-8, 7.0], [1e10, 1e-9, 8.0], [1e8, 1e-8, 9.0], [1e10, 1e-6, 10.0],
+])  # fmt: skip
+ENDS = (OpfStatus.OPTIMAL, OpfStatus.TIME_LIMIT)  # after these nothing else is tried
+ONE = np.zeros(1, np.int64)  # the one state
 STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
 
 
@@ -27,18 +40,20 @@ STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
 class Options:
     """Settings of the interior point; the defaults suit PGLib.
 
-    ``mu_warm`` suits restarts after changes of a few percent. Where loads move by 20 %, 1e-2 takes
-    fewer iterations, and 1e-5 more than a cold start.
+    ``mu_warm`` is what slacks times multipliers of a full state are led to before it is gone on
+    from; 0 chooses it by what the state lacks of balances and limits: 1e-7 after small changes,
+    1e-2 after large ones.
     """
 
     tolerance: float = 1e-8  # scaled error, see Wächter and Biegler (2006), equation 5
     acceptable: float = 1e-6
     max_iterations: int = 500
     mu: float = 0.1
-    mu_warm: float = 1e-5  # from a full state
+    mu_warm: float = 0.0  # from a full state; 0: chosen
     floor: float = 0.0  # slacks times multipliers in the end: above 0, a point of the central path
     line_search: bool = False  # from the first iteration on
     retry: bool = True  # begin elsewhere where the first attempt fails
+    time_limit_s: float = math.inf  # wall time of a call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +69,16 @@ def warm_attempt(options: Options) -> Attempt:
     """The attempt from a given state; where that takes long, another start is the better one."""
     most = min(100, options.max_iterations)
     return Attempt(start="warm", line_search=False, max_iterations=most)
+
+
+def given_attempts(options: Options) -> list[Attempt]:
+    """From a given point, fast and then with more care; nowhere else."""
+    most = options.max_iterations
+    plan = [
+        Attempt(start="given", line_search=line_search, max_iterations=most)
+        for line_search in (options.line_search, True)
+    ]
+    return plan if options.retry else plan[:1]
 
 
 def attempts(problem: OpfProblem, start: str, options: Options) -> list[Attempt]:
@@ -85,7 +110,7 @@ def _strained(problem: OpfProblem) -> bool:
 def solve(
     problem: OpfProblem,
     *,
-    start: str = "auto",
+    start: str | Start = "auto",
     warm: OpfSolution | PrimalDual | None = None,
     options: Options | None = None,
     log: Floats | None = None,
@@ -98,7 +123,7 @@ def solve(
         What `gridrl.opf.problem.build_problem` makes of a case.
     start
         Where to begin: "flat", "dc" or "flow" (see `gridrl.opf.start`), or "auto": flat, unless
-        phase shifters speak against it.
+        phase shifters speak against it; or a point.
     warm
         Where to begin instead: a solution of the same grid. One that carries its full state, of a
         problem with the same nodes, branches and sources, saves most iterations; of others only
@@ -118,23 +143,29 @@ def solve(
     began = time.perf_counter()
     with announced("optimal power flow"):
         arranged = arrange(problem, RELAX)
-        plan = attempts(problem, start, options)
+        plan = (
+            given_attempts(options)
+            if isinstance(start, Start)
+            else attempts(problem, start, options)
+        )
         if warm is not None:
             plan = [warm_attempt(options), *plan]
         built = time.perf_counter()
         iterations = 0
         codes = []
-        for attempt in plan:
-            batch, name = _begin(problem, arranged, attempt.start, warm)
-            batch.run(
-                np.zeros(1, np.int64), attempt, options, np.zeros((0, 8)) if log is None else log
-            )
-            iterations += int(batch.iterations[0])
-            codes.append(OpfStatus(int(batch.status[0])))
-            if codes[-1] is OpfStatus.OPTIMAL or codes[-2:] == [OpfStatus.INFEASIBLE] * 2:
-                break
+        with stopping(options.time_limit_s) as stop:
+            for attempt in plan:
+                given = start if isinstance(start, Start) else attempt.start
+                batch, name = _begin(
+                    problem, arranged, "warm" if attempt.start == "warm" else given, warm
+                )
+                batch.run(ONE, attempt, options, np.zeros((0, 8)) if log is None else log, stop)
+                iterations += int(batch.iterations[0])
+                codes.append(OpfStatus(int(batch.status[0])))
+                if codes[-1] in ENDS or codes[-2:] == [OpfStatus.INFEASIBLE] * 2:
+                    break
     status = codes[-1]
-    if status is not OpfStatus.OPTIMAL and OpfStatus.INFEASIBLE in codes:
+    if status not in ENDS and OpfStatus.INFEASIBLE in codes:
         status = OpfStatus.INFEASIBLE
     manner = "filter line search" if attempt.line_search else "predictor-corrector"
     va, v, s, lam, t, y = (part[0] for part in batch.point)
@@ -146,6 +177,24 @@ def solve(
         f"scaled error {batch.error[0]:.1e}",
         state=arranged.by_node((va, v, s, lam, t, y), batch.scale),
     )  # fmt: skip
+
+
+@contextmanager
+def stopping(limit_s: float) -> Iterator[Bools]:
+    """bool[1] that becomes true when the time is up; kernels look at it in every iteration."""
+    stop = np.zeros(1, dtype=bool)
+    if not math.isfinite(limit_s):
+        yield stop
+        return
+    if not limit_s > 0.0:
+        raise GridError(f"A time limit of {limit_s:g} s leaves no time. Give more than 0.")
+    timer = threading.Timer(limit_s, stop.fill, (True,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield stop
+    finally:
+        timer.cancel()
 
 
 @dataclass(eq=False, kw_only=True)
@@ -165,11 +214,13 @@ class Run:
     iterations: Ints  # [B]
     error: Floats  # [B]
 
-    def run(self, states: Ints, attempt: Attempt, options: Options, log: Floats) -> None:
-        """Solve some of the states."""
+    def run(
+        self, states: Ints, attempt: Attempt, options: Options, log: Floats, stop: Bools
+    ) -> None:
+        """Solve some of the states; those that are left when ``stop``, bool[1], is set, end so."""
         settings = (
             options.tolerance, options.acceptable, float(attempt.max_iterations), options.mu,
-            options.floor,
+            options.floor, stop,
         )  # fmt: skip
         mu = options.mu if self.cold else (self.mu or options.mu_warm)
         solve_states(
@@ -200,7 +251,8 @@ def make_run(
     kept = [size] * 4 + [size if keep_state else 0] * 2
     return Run(
         base=(
-            tuple(net), arranged.symbolic, arranged.block_of, arranged.active, arranged.held
+            tuple(net), arranged.symbolic, arranged.block_of, arranged.active, arranged.held,
+            CHOICES,
         ),
         scale=scale,
         loads=loads,
@@ -219,7 +271,7 @@ def make_run(
 def _begin(
     problem: OpfProblem,
     arranged: Arranged,
-    start: str,
+    start: str | Start,
     warm: OpfSolution | PrimalDual | None,
 ) -> tuple[Run, str]:
     """A run of one state from the given start, and what that start is called."""
@@ -234,7 +286,7 @@ def _begin(
                 "sources. Give one of the same grid in the same switching state."
             )
     primal = warm if isinstance(warm, OpfSolution) and start == "warm" else None
-    begin = choose_start(problem, start, primal)
+    begin = start if isinstance(start, Start) else choose_start(problem, start, primal)
     first, scale = cold_point(problem, arranged, begin)
     return make_run(arranged, first, scale, cold=True), begin.name
 

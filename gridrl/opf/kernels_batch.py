@@ -8,7 +8,6 @@ import numpy as np
 
 from gridrl.jit import kernel
 from gridrl.opf.kernels_ipm import interior_point
-from gridrl.opf.kernels_kkt import CAPS
 from gridrl.opf.kernels_model import evaluate
 from gridrl.opf.kernels_steps import settle_bounds
 from gridrl.opf.kernels_work import Point, new_direction, new_system, new_values
@@ -17,6 +16,9 @@ from gridrl.opf.kernels_work import Point, new_direction, new_system, new_values
 ROOM = 1e-2
 # A multiplier of 1 / TRUST (scaled) tells as much about a limit as a slack of 1 p.u.
 TRUST = 1e-2
+# The product of slacks and multipliers to begin with where balances and limits are missed by 1 p.u.
+# It goes with the square: so many limits change, by so much. Least and most.
+LACK, MU_LEAST, MU_MOST = 3e-2, 1e-7, 1e-2
 
 
 @kernel
@@ -28,7 +30,7 @@ def solve_states(
     Parameters
     ----------
     base
-        ``net, symbolic, block_of, active, held`` of the state that all others derive from.
+        ``net, symbolic, block_of, active, held, choices`` of the state that all others derive from.
     loads : float64[B, n_node, 6]
         Columns of ``net[4]`` for every state.
     opened_of, opened : int64[B + 1], int64[:]
@@ -38,7 +40,8 @@ def solve_states(
     cold : bool
         Slacks and multipliers are chosen from the point; else ``first`` holds them too.
     mu : float
-        Product of slacks and multipliers at the start.
+        Product of slacks and multipliers at the start; 0: chosen for a start that is not cold from
+        what the start lacks.
     settings, free, log
         As `interior_point` takes them.
     states : int64[:]
@@ -47,11 +50,11 @@ def solve_states(
         Where to write, each with a leading axis B: va, v, s, lam, t, y (the last two may have
         length 0), status, iterations, error.
     """
-    net, symbolic, block_of, active, held = base
+    net, symbolic, block_of, active, held, choices = base
     n, n_source, m, nh = net[4].shape[0], net[5].size, net[0].size, active.size
     y, node, kept = net[2].copy(), net[4].copy(), active.copy()
     now = (net[0], net[1], y, net[3], node, net[5], net[6], net[7], net[8], net[9])
-    system = new_system(now, symbolic, block_of, kept, held, n, n_source, m, CAPS[0])
+    system = new_system(now, symbolic, block_of, kept, held, n, n_source, m, choices)
     values, direction = new_values(n, m, nh), new_direction(n, n_source, nh)
     point = Point(
         np.zeros(n), np.zeros(n), np.zeros(n_source), np.zeros((n, 2)), np.zeros(nh), np.zeros(nh)
@@ -65,7 +68,8 @@ def solve_states(
             y[k] = 0.0
             for part in range(4):
                 kept[nh - (part + 1) * m + k] = False
-        system.caution[0], system.caution[1] = 0.0, CAPS[0]
+        system.caution[0] = 0.0
+        system.costs[:] = choices[:, 2]
         system.memory[0][:] = 0.0
         _place(point, first, b)
         begin(system, point, values, cold, mu)
@@ -106,6 +110,9 @@ def begin(system, point, values, cold, mu):
     n_bound = 2 * n + 2 * n_source
     if not cold:
         evaluate(system.net, point.va, point.v, point.s, values.g, values.h, values.flow)
+        if mu == 0.0:
+            lack = max(np.abs(values.g).max(), _excess(values.h, active))
+            mu = min(max(LACK * lack * lack, MU_LEAST), MU_MOST)
         for k in range(t.size):
             if active[k]:
                 if np.isnan(t[k]):
@@ -129,6 +136,15 @@ def begin(system, point, values, cold, mu):
         if cold and k >= n_bound:
             t[k] = max(-values.h[k], ROOM)
         y[k] = mu / t[k]
+
+
+@kernel
+def _excess(h, active):
+    worst = 0.0
+    for k in range(h.size):
+        if active[k]:
+            worst = max(worst, h[k])
+    return worst
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy as np
 
 from gridrl.jit import inlined, kernel
 from gridrl.opf.kernels_model import evaluate
-from gridrl.opf.kernels_newton import aim, correct, measure, newton_step
+from gridrl.opf.kernels_newton import aim, correct, how_accurate, measure, newton_step
 from gridrl.opf.kernels_restore import IMPOSSIBLE, RESTORED, restore
 from gridrl.opf.kernels_search import Departure, barrier_descent, remember, search
 from gridrl.opf.kernels_steps import (
@@ -32,7 +32,7 @@ from gridrl.opf.kernels_work import (
     take_values,
 )
 
-OPTIMAL, INFEASIBLE, LIMIT, FAILED = 0, 1, 2, 3
+OPTIMAL, INFEASIBLE, LIMIT, FAILED, TIME = 0, 1, 2, 3, 5
 GOING, STALE = -1, -2  # how a mode ends, besides
 
 FILTER_SIZE = 500
@@ -52,7 +52,8 @@ def interior_point(system, point, values, direction, settings, free, log):
         ``tolerance``: scaled error at which the point is optimal; ``acceptable``: error at which
         it will do, if no step leads on; ``most``: iterations allowed; ``mu``: first barrier
         parameter of the line search; ``floor``: what slacks times multipliers should be in the
-        end, 0 for an optimum, above for a point of the central path (without line search).
+        end, 0 for an optimum, above for a point of the central path (without line search);
+        ``stop``: bool[1], set by another thread when the time is up.
     free : bool
         Begin without a line search.
     log : float64[:, 8]
@@ -90,7 +91,7 @@ def _predict_and_correct(system, point, values, direction, settings, log):
     cost = evaluate(net, point.va, point.v, point.s, values.g, values.h, values.flow)
     settle_bounds(values.h, point.t, active, n_bound)
     while True:
-        dual, _theta, primal, gap, mean, error, _scale = measure(
+        dual, _theta, primal, gap, mean, error, scale = measure(
             system, point, values, direction, settings[4]
         )
         _note(log, iteration, cost, primal, dual, mean, damping, alpha, alpha_y, 0.0)
@@ -107,7 +108,7 @@ def _predict_and_correct(system, point, values, direction, settings, log):
             return STALE, iteration, error, used, mu
         iteration += 1
         aim(system, point, values, direction, 0.0)
-        accuracy = 1e-3 * min(error, 1e-4)
+        accuracy = how_accurate(1e-3, error, dual * scale, primal)
         damping, more = newton_step(system, point, values, direction, accuracy)
         used += more
         if damping > DAMPING_MOST:
@@ -155,7 +156,7 @@ def _search_lines(system, point, values, direction, settings, mu, iteration, use
             mu, size = lower, 0
         iteration += 1
         aim(system, point, values, direction, mu)
-        accuracy = 1e-4 * min(error, 1e-4)
+        accuracy = how_accurate(1e-4, error, dual * scale, primal)
         damping, more = newton_step(system, point, values, direction, accuracy)
         used += more
         if damping > DAMPING_MOST:
@@ -210,8 +211,10 @@ def _verdict(error, easy, iteration, settings):
     tolerance, acceptable, most = settings[0], settings[1], settings[2]
     if error <= tolerance or easy >= EASY:
         return OPTIMAL
-    if iteration >= most:
-        return OPTIMAL if error <= acceptable else LIMIT
+    if iteration >= most or settings[5][0]:
+        if error <= acceptable:
+            return OPTIMAL
+        return LIMIT if iteration >= most else TIME
     return GOING if error < 1e50 else FAILED
 
 

@@ -18,17 +18,12 @@ from gridrl.jit import kernel
 from gridrl.opf.kernels_model import add_gradients, times_balances, times_inequalities
 from gridrl.sparse.kernels_ldl import factorise, solve_in_place
 
-# Entries of the condensed matrix that one inequality may add. Float64 then keeps 1e-16 times that;
-# but refinement is slow where the cap hides which of two parallel limits is active.
-CAPS = (1e10, 1e12, 1e8)
-# Remaining error, over the accuracy asked for, above which the next cap is tried.
+# Remaining error, over the accuracy asked for, above which the factors are of no use.
 LOOSE = 100.0
 # Weight that holds a variable still.
 HOLD = 1e16
-# Damping of the balances in the factors alone; refinement removes it from the solution.
-SOFT = 1e-6
 # The step of a slack may be wrong by this share of the slack.
-SLACK_SHARE = 1e-2
+SLACK_SHARE = 5e-2
 
 RIGHT, WRONG, SINGULAR = 0, 1, 2
 
@@ -82,8 +77,8 @@ def assemble(net, block_of, v, parts, w, held, bend_s, damping, soft, diagonal, 
         d[2, 1] = a
         d[1, 3] = b
         d[3, 1] = b
-        d[2, 2] = -soft - SOFT
-        d[3, 3] = -soft - SOFT
+        d[2, 2] = -soft
+        d[3, 3] = -soft
     o = 2 * n
     good = True
     for k in range(n_source):
@@ -213,7 +208,8 @@ def residual(
 ):  # fmt: skip
     """Fill ``out`` with ``right`` minus the true system times ``step``.
 
-    Returns the largest entry, over ``accuracy``; of the inequalities, over a share of the slack.
+    Returns the largest entry, over ``accuracy``: that of the gradient and that of the balances; of
+    the inequalities, over a share of the slack.
     """
     start, stop, _y, _limit, _node, source_at, _q, _cost, _low, _high = net
     jacobian, limit_jacobian, hessian, bend_v = parts
@@ -241,16 +237,17 @@ def residual(
     add_gradients(net, v, jacobian, limit_jacobian, lam, y, o1, o1_s)
     times_balances(net, v, jacobian, x_va, x_v, x_s, o2)
     times_inequalities(net, limit_jacobian, x_va, x_v, x_s, o3)
-    worst = 0.0
+    worst = lacking = 0.0
     for i in range(n):
         for q in range(2):
             o1[i, q] = 0.0 if held[i, q] else r1[i, q] - o1[i, q]
             o2[i, q] = r2[i, q] - o2[i, q] + soft * lam[i, q]
-            worst = max(worst, abs(o1[i, q]), abs(o2[i, q]))
+            worst = max(worst, abs(o1[i, q]))
+            lacking = max(lacking, abs(o2[i, q]))
     for k in range(x_s.size):
         o1_s[k] = r1_s[k] - o1_s[k]
         worst = max(worst, abs(o1_s[k]))
-    worst /= accuracy
+    worst = max(worst / accuracy[0], lacking / accuracy[1])
     for k in range(y.size):
         if active[k]:
             o3[k] = r3[k] - o3[k] + stiffness[k] * y[k]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gridrl.jit import inlined
-from gridrl.opf.kernels_kkt import CAPS, LOOSE, RIGHT, SINGULAR, factorise_kkt, weights
+from gridrl.opf.kernels_kkt import LOOSE, RIGHT, SINGULAR, factorise_kkt, weights
 from gridrl.opf.kernels_model import cost_slopes, derivatives, times_inequalities
 from gridrl.opf.kernels_refine import solve_refined
 from gridrl.opf.kernels_steps import (
@@ -17,6 +17,10 @@ from gridrl.opf.kernels_steps import (
     next_damping,
     slack_step,
 )
+
+# What a factorisation costs, in solutions with its factors; and what one is put at that was of no
+# use. Costs of other ways are forgotten by and by, so that they are tried again.
+FACTORISING, USELESS, FORGET = 4.0, 60.0, 0.95
 
 
 @inlined
@@ -65,8 +69,8 @@ def aim(system, point, values, direction, mu):
 
 @inlined
 def solve_direction(system, point, direction, right_step, damping, soft, accuracy):
-    """Fill ``right_step`` for the present right-hand side; what error remains over accuracy."""
-    remaining = solve_refined(
+    """Fill ``right_step`` for the present right-hand side; (error over accuracy, solutions)."""
+    remaining, solved = solve_refined(
         system.net, system.symbolic, point.v, system.parts, system.w, system.stiffness,
         system.active, system.held, system.bend, damping, soft, system.matrix, direction.right,
         right_step, system.memory, system.scratch, point.t, accuracy,
@@ -74,12 +78,22 @@ def solve_direction(system, point, direction, right_step, damping, soft, accurac
     times_inequalities(
         system.net, system.parts[1], right_step[0], right_step[1], right_step[2], direction.change
     )
-    return remaining
+    return remaining, solved
+
+
+@inlined
+def how_accurate(share, error, dual, primal):
+    """Accuracy to solve for a step with: a share of what it is to remove, of gradient and balances.
+
+    What is below the scaled error is not asked for to that share: rounding may not allow it.
+    """
+    least = min(error, 1e-4)
+    return share * max(dual, least), share * max(primal, least)
 
 
 @inlined
 def newton_step(system, point, values, direction, accuracy):
-    """A direction of descent: caps on stiff limits and damping are raised until it is one.
+    """A direction of descent, from the way to factorise that has been the cheapest so far.
 
     Returns
     -------
@@ -87,25 +101,31 @@ def newton_step(system, point, values, direction, accuracy):
     """
     n_bound = 2 * point.v.size + 2 * point.s.size
     m = system.net[0].size
+    costs = system.costs
+    costs *= FORGET
     damping = 0.0
     least = np.inf
-    used = 0
-    for choice in range(len(CAPS) + 1):
+    used = best = 0
+    for tried in range(costs.size + 1):
         # The last round goes back to the best of them.
-        cap = CAPS[choice] if choice < len(CAPS) else system.caution[1]
+        choice = np.argmin(costs) if tried < costs.size else best
+        cap, ease = system.choices[choice, 0], system.choices[choice, 1]
         weights(
             system.parts[1], system.active, point.t, point.y, 0.0, n_bound, m, cap,
             system.stiffness, system.w,
         )  # fmt: skip
-        remaining, damping, more = _damped(system, point, direction, damping, accuracy)
+        remaining, damping, more, solved = _damped(
+            system, point, direction, damping, ease, accuracy
+        )
         used += more
         if damping > DAMPING_MOST:
             return damping, used
         if remaining < least:
-            least = remaining
-            system.caution[1] = cap
+            least, best = remaining, choice
+        costs[choice] = FACTORISING + solved
         if least <= LOOSE:
             break
+        costs[choice] = USELESS + tried
     if damping > 0.0:
         system.caution[0] = damping
     slack_step(values.h, point.t, system.active, direction.change, n_bound, direction.dt)
@@ -113,27 +133,32 @@ def newton_step(system, point, values, direction, accuracy):
 
 
 @inlined
-def _damped(system, point, direction, damping, accuracy):
-    """Raise the damping until inertia or curvature is right; (remaining error, damping, tries)."""
+def _damped(system, point, direction, damping, ease, accuracy):
+    """Raise the damping until inertia or curvature is right.
+
+    Returns
+    -------
+    (remaining error over the accuracy, damping, factorisations, solutions)
+    """
     used = 0
     while True:
         outcome = factorise_kkt(
             system.net, system.symbolic, system.block_of, point.v, system.parts, system.w,
-            system.held, system.bend, damping, 0.0, system.matrix,
+            system.held, system.bend, damping, ease, system.matrix,
         )  # fmt: skip
         used += 1
         if outcome != SINGULAR:
-            remaining = solve_direction(
+            remaining, solved = solve_direction(
                 system, point, direction, direction.step, damping, 0.0, accuracy
             )
             if outcome == RIGHT or bends_up(
                 system.net, point.v, system.parts, system.w, system.bend, damping,
                 direction.step, direction.change,
             ):  # fmt: skip
-                return remaining, damping, used
+                return remaining, damping, used, solved
         damping = next_damping(damping, system.caution[0])
         if damping > DAMPING_MOST:
-            return np.inf, damping, used
+            return np.inf, damping, used, 0
 
 
 @inlined

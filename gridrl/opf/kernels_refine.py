@@ -15,11 +15,17 @@ def solve_refined(
     net, symbolic, v, parts, w, stiffness, active, held, bend_s, damping, soft, matrix,
     right, step, memory, scratch, t, accuracy
 ):  # fmt: skip
-    """Solve the full system to ``accuracy``, absolute, or as far as refinement leads.
+    """Solve the full system to ``accuracy``, or as far as refinement leads.
+
+    The accuracy is absolute: of the gradient of the Lagrangian, and of the balances.
 
     Plain refinement while it gains a digit at a time; else GMRES, preconditioned by the factors:
     what a cap hides are few directions (Y. Saad, Iterative Methods for Sparse Linear Systems,
-    2003, algorithm 9.6). Returns the remaining error over the accuracy.
+    2003, algorithm 9.6).
+
+    Returns
+    -------
+    (remaining error over the accuracy, solutions with the factors)
     """
     flat, bases, steps, hess = memory
     n, n_source = v.size, bend_s.size
@@ -34,7 +40,7 @@ def solve_refined(
             accuracy, left,
         )  # fmt: skip
         if worst <= 1.0 or not worst < 1e200:
-            return worst
+            return worst, tried + 1
         if worst > 0.1 * before or tried == REFINEMENTS:
             break
         before = worst
@@ -42,8 +48,9 @@ def solve_refined(
         add_step(step, 1.0, correction)
 
     weight = flat[3]
-    weight[:] = 1.0 / accuracy
     o = weight.size - t.size
+    weight[: o - 2 * n] = 1.0 / accuracy[0]
+    weight[o - 2 * n : o] = 1.0 / accuracy[1]
     for k in range(t.size):
         weight[o + k] = 1.0 / (SLACK_SHARE * t[k]) if active[k] else 0.0
     flat[1][:] = 0.0
@@ -53,6 +60,7 @@ def solve_refined(
     hess[:] = 0.0
     hess[KRYLOV + 1, 0] = size  # the last row holds the rotated right-hand side
     used = 0
+    plain = tried + 1
     for j in range(KRYLOV):
         basis = split_right(bases[j], n, n_source)
         towards = split_step(steps[j], n, n_source)
@@ -72,10 +80,11 @@ def solve_refined(
         hess[KRYLOV + 2, j] = value / hess[j, j]
     for j in range(used):
         add_step(step, hess[KRYLOV + 2, j], split_step(steps[j], n, n_source))
-    return residual(
+    worst = residual(
         net, v, parts, stiffness, active, held, bend_s, damping, soft, right, step, t, accuracy,
         left,
     )  # fmt: skip
+    return worst, plain + used
 
 
 @kernel

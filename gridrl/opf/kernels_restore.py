@@ -5,7 +5,7 @@ over balances and limits of branches, by Newton's method. Bounds hold throughout
 """
 
 from gridrl.jit import kernel
-from gridrl.opf.kernels_kkt import CAPS, RIGHT, factorise_kkt, weights
+from gridrl.opf.kernels_kkt import RIGHT, factorise_kkt, weights
 from gridrl.opf.kernels_model import add_gradients, derivatives, evaluate, times_balances
 from gridrl.opf.kernels_newton import solve_direction
 from gridrl.opf.kernels_steps import (
@@ -26,6 +26,7 @@ ARMIJO = 1e-4
 WEIGHT = 1e3
 SOFT = 1.0 / WEIGHT
 PROX = 1e-4
+CAP = 1e10  # of the weights of limits, see `gridrl.opf.kernels_kkt`
 MOST = 200
 # The penalty is at its minimum where a step promises less than this share of it.
 FLAT = 1e-7
@@ -54,7 +55,9 @@ def restore(system, point, values, direction, mu, filter_, size, share, most):
         if damping > DAMPING_MOST:
             return STUCK, iteration
         _aim_penalty(system, point, values, direction, home, mu)
-        solve_direction(system, point, direction, direction.step, damping + PROX, SOFT, 1e-10)
+        solve_direction(
+            system, point, direction, direction.step, damping + PROX, SOFT, (1e-10, 1e-10)
+        )
         slope = _penalty_slope(system, point, values, direction, home, mu)
         alpha_y = longest(y, direction.step[4], active, KEEP)
         value = _merit(point, values, active, home, mu)
@@ -136,7 +139,7 @@ def _factorise_penalty(system, point, values):
         system.net, point.v, values.flow, point.lam, point.y, parts[0], parts[1], parts[2], parts[3]
     )
     weights(
-        parts[1], system.active, point.t, point.y, SOFT, n_bound, system.net[0].size, CAPS[0],
+        parts[1], system.active, point.t, point.y, SOFT, n_bound, system.net[0].size, CAP,
         system.stiffness, system.w,
     )  # fmt: skip
     damping = 0.0

@@ -23,7 +23,8 @@ System = namedtuple(
         "net", "symbolic", "block_of", "active", "held",  # see `gridrl.opf.arrange`
         "parts", "slope", "bend",  # derivatives of constraints and of costs
         "w", "stiffness", "matrix", "scratch", "memory",  # see `gridrl.opf.kernels_kkt`
-        "caution",  # float64[2]: the last damping that was needed, the best cap
+        "caution",  # float64[1]: the last damping that was needed
+        "choices", "costs",  # ways to factorise, see `gridrl.opf.kernels_newton`
     ),
 )  # fmt: skip
 # A Newton step on its way: right-hand side, barrier target[nh], the step, and the changes of
@@ -32,7 +33,7 @@ Direction = namedtuple("Direction", ("right", "target", "step", "dt", "change"))
 
 
 @inlined
-def new_system(net, symbolic, block_of, active, held, n, n_source, m, cap):
+def new_system(net, symbolic, block_of, active, held, n, n_source, m, choices):
     """Arrays that one solution needs, once for all its iterations."""
     nh = active.size
     n_fill = symbolic[1].size
@@ -47,7 +48,7 @@ def new_system(net, symbolic, block_of, active, held, n, n_source, m, cap):
     return System(
         net, symbolic, block_of, active, held, parts, np.zeros(n_source), np.zeros(n_source),
         np.zeros(nh), np.zeros(nh), matrix, scratch, krylov_memory(n, n_source, nh),
-        np.array([0.0, cap]),
+        np.zeros(1), choices, np.zeros(choices.shape[0]),
     )  # fmt: skip
 
 

@@ -9,11 +9,11 @@ from gridrl.case import Case
 from gridrl.errors import GridError
 from gridrl.opf.fallback import rescue
 from gridrl.opf.problem import OpfProblem, build_problem
-from gridrl.opf.solution import OpfSolution
+from gridrl.opf.solution import OpfSolution, OpfStatus
 
 OURS = "interior_point"
 SOLVERS = {
-    OURS: "gridrl.opf.interior_point:solve",
+    OURS: "gridrl.opf.multistart:solve",
     "ipopt": "gridrl.opf.ipopt:solve",
     "pypower": "gridrl.opf.pypower:solve",
     "pandapower": "gridrl.opf.pandapower:solve",
@@ -38,8 +38,8 @@ def solve(case: Case, solver: str = OURS, *, fallback: bool = True, **settings: 
         else hand over to Ipopt (extra ``ipopt``). ``fallback`` and ``message`` of the solution say
         so.
     settings
-        ``start`` ("auto", "flat", "dc", "flow"), ``warm`` (an `OpfSolution` to begin from), and
-        what else the solver's own ``solve`` takes.
+        ``start`` ("auto", "flat", "dc", "flow"), ``warm`` (an `OpfSolution` to begin from),
+        ``starts`` (of ours: the best of so many), and what else the solver's own ``solve`` takes.
 
     Returns
     -------
@@ -63,7 +63,8 @@ def solve_problem(
 ) -> OpfSolution:
     """As `solve`, for a problem that is built already."""
     found: OpfSolution = find(solver, settings)(problem, **settings)
-    if fallback and solver == OURS and not found.ok:
+    late = found.status is OpfStatus.TIME_LIMIT  # as the user wished
+    if fallback and solver == OURS and not found.ok and not late:
         return rescue(problem, found)
     return found
 

@@ -8,9 +8,11 @@ import pytest
 import gridrl
 from gridrl.costs import CostRow, join
 from gridrl.errors import GridError
-from gridrl.opf import OpfStatus, solve, verify
+from gridrl.opf import OpfStatus, solve, solve_many, verify
 from gridrl.opf.arrange import arrange
+from gridrl.opf.interior_point import Options
 from gridrl.opf.kernels_model import derivatives, evaluate
+from gridrl.opf.multistart import random_start
 from gridrl.opf.problem import build_problem
 from tests.cases import pglib_files
 
@@ -309,3 +311,38 @@ def test_ipopt_agrees(name):
     ours, theirs = solve(case), solve(case, solver="ipopt")
     assert theirs.status is OpfStatus.OPTIMAL
     assert judged(case, ours).cost == pytest.approx(judged(case, theirs).cost, rel=1e-6)
+
+
+def test_several_starts_keep_the_best_of_them(case30):
+    one = solve(case30)
+    many = solve(case30, starts=5, seed=3)
+    assert judged(case30, many).cost == pytest.approx(judged(case30, one).cost, rel=1e-6)
+    assert "5 starts" in many.message
+    assert many.iterations > one.iterations
+    again = solve(case30, starts=5, seed=3)
+    assert np.array_equal(many.p, again.p)
+    with pytest.raises(GridError, match="Give 1 or more"):
+        solve(case30, starts=0)
+
+
+def test_random_starts_are_within_the_limits_and_follow_the_seed(case30):
+    problem = build_problem(case30)
+    first, same, other = (random_start(problem, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first.s, same.s)
+    assert not np.array_equal(first.s, other.s)
+    assert ((first.v >= problem.v_min) & (first.v <= problem.v_max)).all()
+    assert ((first.s >= problem.sources.lower) & (first.s <= problem.sources.upper)).all()
+
+
+def test_a_time_limit_ends_a_solve_and_is_no_failure_to_rescue(case30):
+    stuck = replace(
+        case30, injection=replace(case30.injection, p=3 * case30.injection.p)
+    )  # no dispatch: takes hundreds of iterations
+    solution = solve(stuck, options=Options(time_limit_s=1e-9))
+    assert solution.status is OpfStatus.TIME_LIMIT
+    assert solution.iterations < 50
+    assert solution.fallback == ""
+    late = solve_many(stuck, options=Options(time_limit_s=1e-9))
+    assert late.status[0] == OpfStatus.TIME_LIMIT
+    with pytest.raises(GridError, match="leaves no time"):
+        solve(case30, options=Options(time_limit_s=0.0))

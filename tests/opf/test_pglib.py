@@ -71,3 +71,13 @@ def test_too_much_load_is_proved_on_large_grids(name, scale):
     solution = solve(scale_load(gridrl.load(path_of(f"pglib_opf_case{name}")), scale))
     assert solution.status is OpfStatus.INFEASIBLE
     assert solution.proved
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(FOLDER is None, reason="pip install 'gridrl[pglib]'")
+def test_a_second_start_finds_the_published_optimum_where_the_first_ends_in_another():
+    case = gridrl.load(path_of("pglib_opf_case179_goc__sad"))
+    solution = solve(case, starts=2)
+    verdict = verify(case, solution.p, solution.q, solution.v)
+    assert verdict.max_violation_pu < 1e-6
+    assert verdict.cost == pytest.approx(762532.5, rel=1e-6)
