@@ -208,6 +208,8 @@ def _common_current(lanes, i, y_ptr, y_idx, base, vr, vi, v):
     g, b = splat(lanes, v, dg[i]), splat(lanes, v, db[i])
     ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
     for p in range(y_ptr[i], y_ptr[i + 1]):
+        if yg[p] == 0.0 and yb[p] == 0.0:  # a second busbar
+            continue
         j = np.int64(y_idx[p])
         xr = load(lanes, v, 2 * j * n_lane)
         xi = load(lanes, v, (2 * j + 1) * n_lane)

@@ -20,7 +20,19 @@ from gridrl.powerflow.kernels_group import (
     reject_low,
     root,
 )
-from gridrl.sparse.lanes import borrowed, cast, fma, fnma, larger, load, smaller, splat, store
+from gridrl.sparse.lanes import (
+    borrowed,
+    cast,
+    choose,
+    fma,
+    fnma,
+    greater,
+    larger,
+    load,
+    smaller,
+    splat,
+    store,
+)
 
 
 @kernel
@@ -57,6 +69,31 @@ def eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y):
         _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y)
 
 
+@kernel
+def live_pattern(pattern, kind, slot, room):
+    """The pattern without fill in columns that are an identity in all lanes of a group.
+
+    Second busbars on which nothing sits are most of them. Their unknowns do not move, so what
+    multiplies these is never needed. ``room`` (u_ptr, u_idx, l_ptr, l_idx) is filled and used.
+    """
+    pattern, kind, slot, room = borrowed((pattern, kind, slot, room))
+    for ptr, idx, new_ptr, new_idx in (
+        (pattern[3], pattern[4], room[0], room[1]), (pattern[5], pattern[6], room[2], room[3]),
+    ):  # fmt: skip
+        used = 0
+        for i in range(kind.size):
+            new_ptr[i] = used
+            if slot[i] < 0 and kind[i] == 2:
+                continue
+            for p in range(ptr[i], ptr[i + 1]):
+                j = np.int64(idx[p])
+                if slot[j] >= 0 or kind[j] != 2:
+                    new_idx[used] = idx[p]
+                    used += 1
+        new_ptr[kind.size] = used
+    return pattern[0], pattern[1], pattern[2], room[0], room[1], room[2], room[3]
+
+
 @inlined
 def _common_jacobian_row(lanes, i, pattern, base, s1, x, w):
     """Row ``i`` of the Jacobian where all lanes agree with the base state, into ``w``."""
@@ -70,6 +107,8 @@ def _common_jacobian_row(lanes, i, pattern, base, s1, x, w):
     v2 = vr * vr + vi * vi
     da, dbb = v2 * g, -(v2 * b)
     for p in range(y_ptr[i], y_ptr[i + 1]):
+        if yg[p] == 0.0 and yb[p] == 0.0:  # a second busbar
+            continue
         j = np.int64(y_idx[p])
         xr = load(lanes, x, 2 * j * n_lane)
         xi = load(lanes, x, (2 * j + 1) * n_lane)
@@ -134,12 +173,13 @@ def _own_jacobian_row(lanes, i, at, pattern, row_data, s1, x, w):
         magnitude = root(lanes, x, v2)
         w1 = w1 - cast(x, load(lanes, s1, 2 * i * n_lane)) * magnitude
         w3 = w3 - cast(x, load(lanes, s1, (2 * i + 1) * n_lane)) * magnitude
-    # a masked equation is the identity: its step is exactly zero
+    # a masked equation is the identity: its step is exactly zero; one that is not masked is to the
+    # last bit what it would be in a common row
     c = 4 * i * n_lane
-    store(lanes, w, c, fma(mp, dbb - q_out - one, one))
+    store(lanes, w, c, fma(mp, dbb - q_out, one - mp))
     store(lanes, w, c + n_lane, w1 * mp)
     store(lanes, w, c + 2 * n_lane, (p_out - da) * mq)
-    store(lanes, w, c + 3 * n_lane, fma(mq, w3 - one, one))
+    store(lanes, w, c + 3 * n_lane, fma(mq, w3, one - mq))
 
 
 @inlined
@@ -222,22 +262,31 @@ def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y):
 
 
 @kernel
-def substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken):
+def substitute_and_turn(
+    lanes, pattern, kind, slot, u, d, y, v, turn_max, stretch_max, moving, broken
+):
     """Back substitution, then ``v`` times exp(step): turned by theta, stretched by ln |v|.
+
+    Only lanes where ``moving`` (in the type of ``v``) is above zero are turned.
 
     A step is cut at ``turn_max`` rad and ``stretch_max``. A row whose |v| is held keeps it to the
     last bit: its stretch is exactly zero and the turn is a rational rotation of modulus one.
     ``broken`` becomes NaN in the lanes whose step is not finite: their voltages are worthless.
     """
-    pattern, u, d, y, v, broken = borrowed((pattern, u, d, y, v, broken))
+    pattern, kind, slot, u, d = borrowed((pattern, kind, slot, u, d))
+    y, v, moving, broken = borrowed((y, v, moving, broken))
     u_ptr, u_idx = pattern[3], pattern[4]
     n_lane = len(lanes)
     one = splat(lanes, v, 1.0)
     turn_high = splat(lanes, v, turn_max)
     stretch_high = splat(lanes, v, stretch_max)
     zero = splat(lanes, y, 0.0)
+    still = splat(lanes, v, 0.0)
+    moves = greater(load(lanes, moving, 0), still)
     poison = zero
     for i in range(u_ptr.size - 2, -1, -1):
+        if slot[i] < 0 and kind[i] == 2:
+            continue
         a0 = load(lanes, y, 2 * i * n_lane)
         a1 = load(lanes, y, (2 * i + 1) * n_lane)
         for p in range(u_ptr[i], u_ptr[i + 1]):
@@ -259,6 +308,7 @@ def substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broke
         poison = fma(x0, zero, fma(x1, zero, poison))
         turn = smaller(larger(cast(v, x0), -turn_high), turn_high)
         stretch = smaller(larger(cast(v, x1), -stretch_high), stretch_high)
+        turn, stretch = choose(moves, turn, still), choose(moves, stretch, still)
         turn_voltage(lanes, i, v, turn, stretch, one)
     store(lanes, broken, 0, poison)
 
@@ -313,14 +363,17 @@ def newton(
     row_data = np.empty(lane_row_room(pattern) * n_lane)
     slot, rows_open = np.full(n, -1, np.int64), np.empty(n, np.int64)
     group, count = np.empty(n_lane, np.int64), np.empty(n_lane, np.int64)
+    room = (
+        np.empty_like(pattern[3]), np.empty_like(pattern[4]), np.empty_like(pattern[5]),
+        np.empty_like(pattern[6]),
+    )  # fmt: skip
     for first in range(0, order.size, n_lane):
         for lane in range(n_lane):
             group[lane] = order[min(first + lane, order.size - 1)]
         opened = open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open)
         load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
-        _iterate(
-            lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count
-        )
+        live = live_pattern(pattern, base[4], slot, room)
+        _iterate(lanes, live, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count)
         close_lane_rows(opened, rows_open, slot)
         reject_low(lanes, n, v, settings[5], count)
         for lane in range(min(n_lane, order.size - first)):
@@ -329,11 +382,14 @@ def newton(
 
 @kernel
 def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count):
-    """Newton's method on one group; ``count`` becomes the iterations of each lane, -1: unsolved."""
+    """Newton's method on one group; ``count`` becomes the iterations of each lane, -1: unsolved.
+
+    A lane that is done stands still, so that its solution does not depend on what shares its group.
+    """
     tolerance, max_iteration, turn_max, stretch_max, patience, _ = settings
     n_lane = len(lanes)
     low = np.empty(0, y.dtype)
-    broken = np.zeros(n_lane, y.dtype)
+    broken, moving = np.zeros(n_lane, y.dtype), np.ones(n_lane)
     best, since = np.full(n_lane, np.inf), np.zeros(n_lane, np.int64)
     count[:] = -1
     for iteration in range(max_iteration + 1):
@@ -342,9 +398,13 @@ def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, sett
         if running == 0 or iteration == max_iteration:
             return
         eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y)
-        substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
         for lane in range(n_lane):
-            if np.isnan(broken[lane]):
+            moving[lane] = 1.0 if count[lane] < 0 and since[lane] <= patience else 0.0
+        substitute_and_turn(
+            lanes, pattern, base[4], slot, u, d, y, v, turn_max, stretch_max, moving, broken
+        )
+        for lane in range(n_lane):
+            if moving[lane] > 0.0 and np.isnan(broken[lane]):
                 since[lane] = patience + 1
                 count[lane] = -1
 

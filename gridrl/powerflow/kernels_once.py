@@ -108,9 +108,9 @@ def _iterate(pattern, base, factors, s, s1, settings, v, work, out):
     count, since = slot[n : n + 1], slot[n + 1 :]
     since[0] = 0
     x, y = work[: 2 * n], work[2 * n : 4 * n]
-    few = np.zeros(3)
-    worst, broken, best, none = few[:1], few[1:2], few[2:], few[:0]
-    best[0] = np.inf
+    few = np.zeros(4)
+    worst, broken, best, moving, none = few[:1], few[1:2], few[2:3], few[3:], few[:0]
+    best[0], moving[0] = np.inf, 1.0
     low, u, d = factors
     fresh, w = False, none
     before = np.inf
@@ -128,7 +128,9 @@ def _iterate(pattern, base, factors, s, s1, settings, v, work, out):
                 w = np.empty(4 * n)
                 fresh = True
             eliminate(lanes, pattern, base, slot, none, s1, x, w, low, u, d, y)
-        substitute_and_turn(lanes, pattern, u, d, y, v, turn_max, stretch_max, broken)
+        substitute_and_turn(
+            lanes, pattern, base[4], slot, u, d, y, v, turn_max, stretch_max, moving, broken
+        )
         before = worst[0]
     reject_low(lanes, n, v, lowest, count)
     out[1][0] = count[0]
