@@ -17,7 +17,8 @@ from gridrl.env.world import World
 from gridrl.grid import Injection, Topology
 
 CURTAIL_PRICE = 20.0  # of a p.u. of renewables, where one of a generator costs 1
-SLACK_ROOM = 0.1  # share of the load that the reference may make up for, where it has no ramp
+SLACK_ROOM = 0.02  # share of the load: losses that the reference may make up for besides
+MADE_UP = 0.8  # share of the ramps that curtailment may claim: the series needs them too
 LEAST_MW = 0.01  # smaller orders are none
 APART = 1e-6  # p.u.: narrower ranges are no choice
 
@@ -93,7 +94,10 @@ def as_case(world: World, state: State, b: int, move: Movable, *, aim: float) ->
 
 
 def as_orders(world: World, move: Movable, p: Floats) -> Orders:
-    """[1] orders that lead towards powers ``p`` [n_unit], as far as one step goes."""
+    """[1] orders that lead towards powers ``p`` [n_unit], as far as one step goes.
+
+    No more is curtailed than the ramps can make up for, and then they are left to do that.
+    """
     fleet, base = world.fleet, world.case.grid.s_base_mva
     unit = fleet.gen_unit
     change = p[unit] - move.p[unit]
@@ -102,7 +106,12 @@ def as_orders(world: World, move: Movable, p: Floats) -> Orders:
     redispatch = np.where(turn, np.clip(change, -fleet.ramp_down, fleet.ramp_up), 0.0)
     cut = fleet.renewable & (change < 0) & (fleet.p_max > 0)
     curtail = np.full(fleet.n_gen, np.nan)
-    curtail[cut] = np.clip(p[unit][cut] / fleet.p_max[cut], 0.0, 1.0)
+    if cut.any():
+        room = np.where(turn, np.minimum(fleet.ramp_up, fleet.p_max - move.p[unit]), 0.0)
+        share = min(1.0, MADE_UP * float(np.maximum(room, 0.0).sum() / -change[cut].sum()))
+        left = move.p[unit][cut] + share * change[cut]
+        curtail[cut] = np.clip(left / fleet.p_max[cut], 0.0, 1.0)
+        redispatch = np.zeros(fleet.n_gen)
     return Orders(
         redispatch=redispatch[None] if redispatch.any() else None,
         curtail=curtail[None] if cut.any() else None,

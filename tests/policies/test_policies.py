@@ -39,6 +39,7 @@ def tight(world: World, factor: float) -> World:
     )  # fmt: skip
 
 
+@pytest.mark.slow  # compiles the optimal power flow
 @pytest.mark.parametrize("name", OURS)
 def test_orders_are_legal_and_do_what_was_expected(world: World, name: str) -> None:
     played, choices = tight(world, 0.7), all_choices(world)
@@ -102,7 +103,9 @@ def test_outages_agree_with_the_security_sweep(world: World) -> None:
             assert found.loading[0, branch] == pytest.approx(sweep.loading[k], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ("dc_redispatch", "ac_redispatch"))
+@pytest.mark.parametrize(
+    "name", ("dc_redispatch", pytest.param("ac_redispatch", marks=pytest.mark.slow))
+)
 def test_redispatch_relieves_an_overload(world: World, name: str) -> None:
     choices = all_choices(world)
     for factor in (0.7, 0.6, 0.5, 0.4, 0.3):
