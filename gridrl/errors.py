@@ -39,6 +39,10 @@ class ScenarioError(GridrlError, ValueError):
     """A scenario contradicts itself, its series or its grid."""
 
 
+class PolicyError(GridrlError, ValueError):
+    """There is no such policy, or one of its options makes no sense."""
+
+
 class MissingExtra(GridrlError, ImportError):
     """An optional dependency is needed; the message gives the install command."""
 

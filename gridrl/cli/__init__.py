@@ -1,4 +1,4 @@
-"""The command line: ``gridrl load | flow | security | whatif | opf | train | bench | doctor``.
+"""The command line: ``gridrl load | flow | security | whatif | opf | train | evaluate | ...``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
 once. Exit codes: 0 done, 1 the grid has no power flow or no optimal one (or
@@ -15,6 +15,7 @@ from gridrl import __version__
 from gridrl.cli.bench import bench
 from gridrl.cli.common import printable
 from gridrl.cli.doctor import doctor
+from gridrl.cli.evaluate import evaluate
 from gridrl.cli.flow import flow
 from gridrl.cli.load import load
 from gridrl.cli.opf import opf
@@ -54,6 +55,7 @@ app.command()(security)
 app.command()(opf)
 app.add_typer(whatif)
 app.add_typer(train)
+app.command()(evaluate)
 app.command()(bench)
 app.command()(doctor)
 

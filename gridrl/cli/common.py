@@ -159,3 +159,17 @@ def check_writeable(path: Path, suffixes: Sequence[str], option: str) -> None:
             path.unlink()
     except OSError as error:
         raise CaseError(f"{option} {path}: cannot be written ({error.strerror}).") from error
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse before the computing, not after it, a folder that could not be written to."""
+    from gridrl.errors import CaseError
+
+    if path.exists() and not path.is_dir():
+        raise CaseError(f"{option} {path}: this is a file. Name a folder.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CaseError(f"{option} {path}: cannot be made ({error.strerror}).") from error
+    if not os.access(path, os.W_OK):
+        raise CaseError(f"{option} {path}: cannot be written to.")

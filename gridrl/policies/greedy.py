@@ -1,0 +1,195 @@
+"""Greedy policies: simulate every order that is allowed, carry out the best.
+
+The plain one looks at loadings alone, as the greedy agent of Grid2Op does. The secure one looks at
+each candidate with every single outage after it, which is what operators are held to.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gridrl.arrays import Bools, Floats, Ints
+from gridrl.env.choices import Choices
+from gridrl.env.simulate import compare, simulate, taken
+from gridrl.env.state import State
+from gridrl.env.world import World
+from gridrl.policies.outages import AfterOutages, after_outages
+from gridrl.policies.policy import Decision, nothing, numbered, taken_in, worst_loading
+from gridrl.policies.rules import Reconnect, count, positive
+
+LEAST_GAIN = 1e-4  # loading that an order must bring to be worth it
+# Weights of what counts more than the worst loading after an outage.
+TOO_MUCH, LOST = 1e3, 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy:
+    """Where a loading passes the threshold: the order with the lowest worst loading after.
+
+    Raises
+    ------
+    ValueError
+        ``threshold`` is no positive loading.
+    """
+
+    name = "greedy"
+    threshold: float = 0.95  # worst loading above which it acts
+    lines: bool = True  # whether lines may be opened
+    reconnect: bool = True  # close lines first
+
+    def __post_init__(self) -> None:
+        positive("threshold", self.threshold)
+
+    def decide(
+        self, world: World, choices: Choices, state: State, rng: np.random.Generator
+    ) -> Decision:
+        """Close a line, or else the best order where there is an overload to come."""
+        first = (Reconnect() if self.reconnect else _Nothing()).decide(world, choices, state, rng)
+        where = np.flatnonzero((first.number == 0) & (worst_loading(state) > self.threshold))
+        if not where.size:
+            return first
+        some = taken(state, where)
+        may = choices.allowed(world, some) & candidates(choices, self.lines)
+        found = compare(world, some, choices, only=may)
+        worst = np.where(found.verdict == 0, found.worst, np.inf)
+        number = worst.argmin(axis=1)
+        before, after = worst[:, 0], worst.min(axis=1)
+        number = np.where(after < before - LEAST_GAIN, number, 0)
+        tried = may.sum(axis=1)
+        part = replace(
+            nothing(some), reason=reasons(choices, some, number, before, after),
+            active=np.ones(where.size, np.bool_), candidates=tried, solves=tried.copy(),
+            before=before, after=np.where(number > 0, after, before),
+        )  # fmt: skip
+        return taken_in(world, state, [(where, numbered(choices, some, part, number))], first)
+
+
+class _Nothing:
+    """Instead of closing lines first."""
+
+    def decide(
+        self,
+        world: World,  # noqa: ARG002
+        choices: Choices,  # noqa: ARG002
+        state: State,
+        rng: np.random.Generator,  # noqa: ARG002
+    ) -> Decision:
+        return nothing(state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecureGreedy:
+    """Every candidate with every single outage after it; the lowest worst loading of all.
+
+    No order counts as good that leaves a loading above the threshold while another does not; then
+    the one after which fewest outages lose the grid; then the lowest worst loading after an outage.
+
+    Raises
+    ------
+    ValueError
+        A loading is not positive, or ``most`` is below 1.
+    """
+
+    name = "n1_greedy"
+    threshold: float = 0.95  # worst loading above which it acts
+    preventive: bool = True  # act also where an outage would overload something
+    secure: float = 1.0  # loading after an outage above which it acts
+    gain: float = 0.01  # loading after an outage that a preventive order must bring
+    lines: bool = True  # whether lines may be opened
+    most: int = 300  # candidates judged with outages, those with the lowest loadings before any
+
+    def __post_init__(self) -> None:
+        positive("threshold", self.threshold)
+        positive("secure", self.secure)
+        count("most", self.most)
+
+    def decide(
+        self, world: World, choices: Choices, state: State, rng: np.random.Generator
+    ) -> Decision:
+        """Close a line, or else the most secure order where something is or may be overloaded."""
+        first = Reconnect().decide(world, choices, state, rng)
+        rest = np.flatnonzero(first.number == 0)
+        if not rest.size:
+            return first
+        some = taken(state, rest)
+        cause = worst_loading(some) > self.threshold
+        now, spent = None, np.zeros(rest.size, np.int64)
+        if self.preventive:
+            now = after_outages(world, some)
+            spent += some.closed.sum(axis=1)
+            cause |= now.worst > self.secure
+        looked = replace(
+            nothing(some), solves=spent,
+            after_outage=now.worst if now is not None else np.full(rest.size, np.nan),
+        )  # fmt: skip
+        parts = [(rest, looked)]
+        acting = np.flatnonzero(cause)
+        if acting.size:
+            parts.append((rest[acting], self._best(world, choices, taken(some, acting))))
+        return taken_in(world, state, parts, first)
+
+    def _best(self, world: World, choices: Choices, state: State) -> Decision:
+        may = choices.allowed(world, state) & candidates(choices, self.lines)
+        found = compare(world, state, choices, only=may)
+        worst = np.where(found.verdict == 0, found.worst, np.inf)
+        of, number = _finalists(worst, self.most)
+        orders = choices.orders(state, number, of=of)
+        after, _ = simulate(world, state, orders, of=of)
+        secured = after_outages(world, after)
+        score = self._score(worst[of, number], secured)
+        table = np.full(worst.shape, np.inf)
+        table[of, number] = score
+        best = table.argmin(axis=1)
+        rows = np.arange(state.batch)
+        better = table[rows, best] < table[:, 0] - self.gain
+        best = np.where(better, best, 0)
+        outage = np.full(worst.shape, np.nan)
+        outage[of, number] = secured.worst
+        tried = may.sum(axis=1)
+        proofs = np.bincount(of, minlength=state.batch) * (1 + world.case.grid.n_branch)
+        decision = replace(
+            nothing(state), active=np.ones(state.batch, np.bool_), candidates=tried,
+            reason=reasons(choices, state, best, worst[:, 0], worst[rows, best]),
+            solves=tried + proofs, before=worst[:, 0], after=worst[rows, best],
+            after_outage=outage[rows, best],
+        )  # fmt: skip
+        return numbered(choices, state, decision, best)
+
+    def _score(self, worst: Floats, secured: AfterOutages) -> Floats:
+        """[n] what is to be lowest."""
+        excess = np.maximum(np.where(np.isfinite(worst), worst, 1e3) - self.threshold, 0.0)
+        return np.asarray(TOO_MUCH * excess + LOST * secured.lost.sum(axis=1) + secured.worst)
+
+
+def candidates(choices: Choices, lines: bool) -> Bools:
+    """[n_choice] doing nothing, configurations and, where asked for, opening lines."""
+    kept = np.ones(len(choices), np.bool_)
+    if not lines:
+        kept = ~(choices.set_line == -1).any(axis=1)
+    return np.asarray(kept)
+
+
+def _finalists(worst: Floats, most: int) -> tuple[Ints, Ints]:
+    """States and numbers of the candidates to judge further; doing nothing always among them."""
+    order = np.argsort(worst, axis=1, kind="stable")[:, :most]
+    chosen = np.zeros(worst.shape, np.bool_)
+    np.put_along_axis(chosen, order, True, axis=1)
+    chosen &= np.isfinite(worst)
+    chosen[:, 0] = True
+    of, number = np.nonzero(chosen)
+    return of, number
+
+
+def reasons(
+    choices: Choices, state: State, number: Ints, before: Floats, after: Floats
+) -> tuple[str, ...]:
+    """[B] what is ordered and what it does to the worst loading."""
+    said = []
+    for b in range(state.batch):
+        k = int(number[b])
+        if not k:
+            said.append("")
+            continue
+        was = f"{100 * before[b]:.1f} %" if np.isfinite(before[b]) else "grid lost"
+        said.append(f"{choices.words[k]}: worst loading {was} to {100 * after[b]:.1f} %")
+    return tuple(said)
