@@ -8,7 +8,8 @@ import typer
 
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
-SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed")
+SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed",
+          "env_greedy")  # fmt: skip
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
@@ -194,11 +195,14 @@ def _run_switching(cases: list[str], quick: bool, out: Path | None) -> dict[str,
 
 def _play(suite: str, chosen: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
     """Run a suite of environments; the file in ``out`` grows with each."""
-    from gridrl.bench import environment
+    from gridrl.bench import environment, greedy
     from gridrl.bench.document import document, write
 
     err = console(stderr=True)
-    run = environment.parity if suite == "env_parity" else environment.speed
+    run = {
+        "env_parity": environment.parity, "env_speed": environment.speed,
+        "env_greedy": greedy.greedy,
+    }[suite]  # fmt: skip
     rows: list[dict[str, Any]] = []
     made = {}
     for name in environment.environments(suite, chosen, quick=quick):
@@ -216,6 +220,8 @@ def _show_play(made: dict[str, Any]) -> None:
                        "same_death_step", "differences"),
         "env_speed": ("environment", "actions", "face", "contender", "batch", "steps_per_s",
                       "ratio"),
+        "env_greedy": ("environment", "actions", "batch", "decision_ms", "peer_decision_ms",
+                       "ratio", "same_choice"),
     }[made["suite"]]  # fmt: skip
     table = new_table(f"gridrl bench {made['suite']}", *(name.replace("_", " ") for name in shown))
     for row in made["rows"]:

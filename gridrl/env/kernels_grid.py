@@ -53,6 +53,12 @@ def _node(busbar, s, second):
     return s if busbar == 1 else (second[s] if busbar == 2 else np.int64(-1))
 
 
+@inlined
+def _size(x):
+    """|x| without the care that ``abs`` takes of numbers near overflow, which costs more."""
+    return np.sqrt(x.real * x.real + x.imag * x.imag)
+
+
 @kernel
 def loadings(which, solved, v, busbar, closed, branches, second, side_both, s_from, s_to, rho):
     """Flows and loadings of the states in ``which``; NaN where a state has no solution.
@@ -92,10 +98,10 @@ def loadings(which, solved, v, busbar, closed, branches, second, side_both, s_fr
             i_t = y[2, k] * vf + y[3, k] * vt
             s_from[b, k] = vf * i_f.conjugate()
             s_to[b, k] = vt * i_t.conjugate()
-            load = abs(i_f) / rating[0, k]
+            load = _size(i_f) / rating[0, k]
             if side_both:
-                load = max(load, abs(i_t) / rating[1, k])
-                load = max(load, max(abs(s_from[b, k]), abs(s_to[b, k])) / rating[2, k])
+                load = max(load, _size(i_t) / rating[1, k])
+                load = max(load, max(_size(s_from[b, k]), _size(s_to[b, k])) / rating[2, k])
             rho[b, k] = load
 
 

@@ -20,7 +20,7 @@ from gridrl.errors import ScenarioError
 from gridrl.grid import Injection
 from gridrl.rewards import RewardFn
 
-SIDE_BY_SIDE = 4096  # simulated states that `compare` keeps at a time
+SIDE_BY_SIDE = 1024  # simulated states that `compare` keeps at a time: they stay in the caches
 
 
 def simulate(

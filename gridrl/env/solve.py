@@ -7,8 +7,9 @@ from gridrl.arrays import Bools, Complexes, Floats, Ints
 from gridrl.env.kernels_grid import drop_empty, loadings, warm_starts
 from gridrl.env.state import Bytes, Ending, State
 from gridrl.env.world import World
-from gridrl.grid import Injection, Topology
+from gridrl.grid import Injection
 from gridrl.powerflow.kernels_newton import newton
+from gridrl.powerflow.kernels_states import topology_changes
 from gridrl.powerflow.model import load_rows
 from gridrl.powerflow.solve import (
     BOLD,
@@ -21,7 +22,6 @@ from gridrl.powerflow.solve import (
     Like,
     Pace,
     States,
-    changes_of,
     in_threads,
     make_states,
 )
@@ -38,9 +38,14 @@ def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: 
         `Ending` of each: RUNNING where it was solved.
     """
     model = world.engine.model
-    injection = Injection(p=state.p[which], q=state.q[which], v_set=v_set[v_row[which]])
-    topology = Topology(busbar=state.busbar[which], closed=state.closed[which])
-    changes = changes_of(model, topology)
+    everyone = which.size == state.batch
+    held = v_set[v_row] if everyone else v_set[v_row[which]]
+    p, q, busbar, closed = (
+        value if everyone else value[which]
+        for value in (state.p, state.q, state.busbar, state.closed)
+    )
+    injection = _trusted(p, q, held)
+    changes = topology_changes(busbar, closed, *world.base_switching)
     changed = (np.diff(changes[0]) + np.diff(changes[5])) > 0
     check = changed | (not model.steady)
     states = make_states(model, changes, injection, np.arange(which.size), check)
@@ -52,7 +57,7 @@ def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: 
     )
     order = np.flatnonzero(whole)
     if order.size:
-        _newton(world, state, which, states, injection, order, out)
+        _newton(world, state, which, states, injection, held, order, out)
     solved = out[1] >= 0
     out[0][~solved] = np.nan
     drop_empty(which, state.busbar, state.closed, world.places[0], model.second_node, out[0])
@@ -64,8 +69,8 @@ def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: 
 
 
 def _newton(
-    world: World, state: State, which: Ints, states: States, injection: Injection, order: Ints,
-    out: tuple[Complexes, NDArray[np.int32], Floats],
+    world: World, state: State, which: Ints, states: States, injection: Injection, v_set: Floats,
+    order: Ints, out: tuple[Complexes, NDArray[np.int32], Floats],
 ) -> None:  # fmt: skip
     """Newton's method from the last voltages; what that does not solve, carefully from scratch.
 
@@ -74,15 +79,15 @@ def _newton(
     """
     model, options = world.engine.model, world.engine.options
     power, current = load_rows(model, injection)
-    v_set = np.array(injection.v_set)
 
     def attempt(
         part: Ints, v: Complexes, like: Like, pace: Pace, most: int, lowest: float = LOWEST
     ) -> Ints:
         start = np.empty((part.size, model.n_node, 2))
+        last = which[part] if v is state.v else np.arange(part.size)
         warm_starts(
-            which[part], v, model.pattern.node, world.sibling, model.own_start[0], *world.held,
-            v_set[part], start,
+            last, v, model.pattern.node, world.sibling, model.own_start[0], *world.held,
+            v_set if part.size == len(v_set) else v_set[part], start,
         )  # fmt: skip
         start_of = np.zeros(which.size, np.int64)
         start_of[part] = np.arange(part.size)
@@ -102,11 +107,21 @@ def _newton(
     left = attempt(order, state.v, SINGLE, BOLD, options.max_iteration)
     if left.size:
         low = left[out[1][left] == -2]
-        nothing = np.full((int(which.max()) + 1, model.n_node), np.nan + 0j)
+        nothing = np.full((left.size, model.n_node), np.nan + 0j)
         left = attempt(left, nothing, DOUBLE, CAREFUL, CAREFUL_ITERATIONS)
         again = np.intersect1d(low, left)
         if again.size:
             attempt(again, state.v, DOUBLE, BOLD, options.max_iteration, 0.0)
+
+
+def _trusted(p: Floats, q: Floats, v_set: Floats) -> Injection:
+    """An injection that looks at these arrays, which were checked when the world was built."""
+    injection = object.__new__(Injection)
+    for name, value in (("p", p), ("q", q), ("v_set", v_set)):
+        locked = value.view()
+        locked.setflags(write=False)
+        object.__setattr__(injection, name, locked)
+    return injection
 
 
 def find_loadings(world: World, state: State, which: Ints, solved: Bools) -> None:

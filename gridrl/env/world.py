@@ -88,6 +88,12 @@ class World:
         return model.held_rows.astype(np.int64), model.holder[model.held_rows].astype(np.int64)
 
     @cached_property
+    def base_switching(self) -> tuple[Any, Any]:
+        """Busbar of every terminal and status of every branch of the base state."""
+        base = self.engine.model.topology
+        return np.array(base.busbar[0]), np.array(base.closed[0])
+
+    @cached_property
     def tables(self) -> tuple[Floats, Floats, Floats]:
         """p, q and v_set of the series, as the kernels take them."""
         series = self.series

@@ -51,6 +51,8 @@ def topology_changes(busbar, closed, base_busbar, base_closed):
         nb = 0
         nu = 0
         for state in range(batch):
+            if fill and b_of[state] == b_of[state + 1] and u_of[state] == u_of[state + 1]:
+                continue
             for k in range(n_branch):
                 f = busbar[state, k]
                 t = busbar[state, n_branch + k]
