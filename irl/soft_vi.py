@@ -68,7 +68,7 @@ def transition_matrix(mdp: MDP) -> sp.csr_array:
     return sp.csr_array((mdp.probability, mdp.successor, mdp.row_start), shape=shape)
 
 
-def _closed_loop(mdp: MDP, policy: NDArray[np.float64]) -> sp.csc_array:
+def closed_loop(mdp: MDP, policy: NDArray[np.float64]) -> sp.csc_array:
     """I minus the discounted transitions between states under one policy."""
     steps = np.repeat(np.arange(mdp.n_state), mdp.n_action)
     chosen = sp.csr_array(
@@ -114,7 +114,7 @@ def flow(
         )
         return out
     inflow = by_state[0] + mdp.discount * (transition_matrix(mdp).T @ actions[0].ravel())
-    visits = splu(_closed_loop(mdp, policy[0]).T.tocsc()).solve(inflow)
+    visits = splu(closed_loop(mdp, policy[0]).T.tocsc()).solve(inflow)
     return np.asarray(actions[0] + visits[:, None] * policy[0])
 
 
@@ -154,7 +154,7 @@ def choice_covariance(
     ahead = np.zeros((mdp.n_state, d))
     if mdp.horizon is None:
         here = np.einsum("sa,sad->sd", policy[0], features)
-        ahead = np.ascontiguousarray(splu(_closed_loop(mdp, policy[0])).solve(here))
+        ahead = np.ascontiguousarray(splu(closed_loop(mdp, policy[0])).solve(here))
     by_action, by_state = np.empty_like(features), np.empty_like(ahead)
     for t in range(len(policy) - 1, -1, -1):
         kernels.counts_ahead(
