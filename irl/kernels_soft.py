@@ -11,55 +11,47 @@ from gridrl.jit import kernel
 
 
 @kernel
-def soft_backup(row_start, successor, probability, available, reward, discount, value_next, out):
+def soft_backup(
+    row_start,
+    successor,
+    probability,
+    available,
+    reward,
+    discount,
+    value_next,
+    value,
+    log_policy,
+):
     """One backup: log-sum-exp over actions of reward plus discounted next value.
 
     Parameters
     ----------
     reward : [n_state, n_action]
     value_next : [n_state]
-    out : [n_state]
-        Filled with the soft values.
+    value : [n_state]
+        Filled with the soft values V.
+    log_policy : [n_state, n_action]
+        Filled with Q - V; minus infinity where an action is not available.
     """
     n_state, n_action = reward.shape
-    q = np.empty(n_action)
     for s in range(n_state):
         highest = -np.inf
         for a in range(n_action):
             if not available[s, a]:
+                log_policy[s, a] = -np.inf
                 continue
             ahead = 0.0
             row = s * n_action + a
             for k in range(row_start[row], row_start[row + 1]):
                 ahead += probability[k] * value_next[successor[k]]
-            q[a] = reward[s, a] + discount * ahead
-            highest = max(highest, q[a])
+            log_policy[s, a] = reward[s, a] + discount * ahead
+            highest = max(highest, log_policy[s, a])
         total = 0.0
         for a in range(n_action):
-            if available[s, a]:
-                total += np.exp(q[a] - highest)
-        out[s] = highest + np.log(total)
-
-
-@kernel
-def soft_policy(
-    row_start, successor, probability, available, reward, discount, value, value_next, out
-):
-    """Log-probability of each action; minus infinity where it is not available.
-
-    ``out`` [n_state, n_action] is filled with Q minus V.
-    """
-    n_state, n_action = reward.shape
-    for s in range(n_state):
+            total += np.exp(log_policy[s, a] - highest)
+        value[s] = highest + np.log(total)
         for a in range(n_action):
-            if not available[s, a]:
-                out[s, a] = -np.inf
-                continue
-            ahead = 0.0
-            row = s * n_action + a
-            for k in range(row_start[row], row_start[row + 1]):
-                ahead += probability[k] * value_next[successor[k]]
-            out[s, a] = reward[s, a] + discount * ahead - value[s]
+            log_policy[s, a] -= value[s]
 
 
 @kernel
@@ -80,38 +72,44 @@ def soft_backward(
             discount,
             value[t + 1],
             value[t],
-        )
-        soft_policy(
-            row_start,
-            successor,
-            probability,
-            available,
-            reward,
-            discount,
-            value[t],
-            value[t + 1],
             log_policy[t],
         )
 
 
 @kernel
 def soft_iterate(
-    row_start, successor, probability, available, reward, discount, value, tolerance, limit
+    row_start,
+    successor,
+    probability,
+    available,
+    reward,
+    discount,
+    value,
+    log_policy,
+    tolerance,
+    limit,
 ):
-    """Backups until no value changes by more than ``tolerance``; the number of backups.
+    """Backups until no value changes by more than ``tolerance``, or ``limit`` are done.
 
-    ``value`` [n_state] is the start and is overwritten; ``limit + 1`` says it did not settle.
+    ``value`` [n_state] is the start and is overwritten; ``log_policy`` [n_state, n_action] is
+    that of the last backup.
     """
-    after = np.empty_like(value)
-    for count in range(limit):
-        soft_backup(row_start, successor, probability, available, reward, discount, value, after)
-        change = 0.0
-        for s in range(value.size):
-            change = max(change, abs(after[s] - value[s]))
-            value[s] = after[s]
-        if change <= tolerance:
-            return count + 1
-    return limit + 1
+    before = np.empty_like(value)
+    for _ in range(limit):
+        before[:] = value
+        soft_backup(
+            row_start,
+            successor,
+            probability,
+            available,
+            reward,
+            discount,
+            before,
+            value,
+            log_policy,
+        )
+        if np.abs(value - before).max() <= tolerance:
+            break
 
 
 @kernel

@@ -55,10 +55,8 @@ def soft_value_iteration(mdp: MDP, reward: ArrayLike) -> SoftSolution:
         size = (np.abs(table).max() + np.log(mdp.n_action) + 1.0) / (1.0 - mdp.discount)
         # Each backup shrinks the error by the discount: the limit is never what stops it.
         limit = int(np.ceil(np.log(_TOLERANCE) / np.log(mdp.discount))) + 10
-        kernels.soft_iterate(*arrays, mdp.discount, stay, _TOLERANCE * size, limit)
-        kernels.soft_policy(*arrays, mdp.discount, stay, stay, log_policy[0])
-        # Normalised once more: the values are exact only up to the tolerance.
-        log_policy[0] -= np.log(np.exp(log_policy[0]).sum(axis=1, keepdims=True))
+        tolerance = _TOLERANCE * size
+        kernels.soft_iterate(*arrays, mdp.discount, stay, log_policy[0], tolerance, limit)
     return SoftSolution(value=stay[None], log_policy=log_policy)
 
 
