@@ -24,8 +24,27 @@ class Belief:
 
 
 def fuse(prior: TurboPrior, messages: Sequence[SharedMessage]) -> Belief:
-    """The prior times all messages; without messages, the prior."""
+    """The prior times all messages; without messages, the prior.
+
+    Raises
+    ------
+    IrlError
+        If an agent speaks twice (its data would count twice), or of other weights.
+    """
     n = prior.n_shared
+    names = [m.agent for m in messages]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise IrlError(
+            f"There are two messages of {', '.join(twice)}: the same data would count twice. "
+            "Keep the latest of each agent."
+        )
+    odd = [m.agent for m in messages if m.eta.size != n or m.schema != messages[0].schema]
+    if odd:
+        raise IrlError(
+            f"The messages of {', '.join(odd)} speak of other shared weights than the rest, or "
+            f"not of {n}. Agree on names, units and order first."
+        )
     precision = sum((m.precision for m in messages), np.zeros((n, n)))
     eta = sum((m.eta for m in messages), np.zeros(n))
     # Without inverting the prior, which a smooth field would not survive.

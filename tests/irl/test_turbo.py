@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,10 +147,10 @@ def accumulated(agents: list[Agent], rounds: int = 6) -> Belief:
     held: list[SharedMessage] = []
     for number in range(rounds):
         heard = fuse(PRIOR, held)
-        held += [
-            extrinsic_message(a, PRIOR, local_fit(a, PRIOR, heard), number=number, schema="")
-            for a in agents
-        ]
+        for agent in agents:
+            fit = local_fit(agent, PRIOR, heard)
+            said = extrinsic_message(agent, PRIOR, fit, number=number, schema="")
+            held.append(replace(said, agent=f"{agent.name}, round {number}"))
     return fuse(PRIOR, held)
 
 
@@ -279,6 +280,29 @@ def test_what_is_no_message_is_refused(change: dict[str, object], words: str) ->
     content = json.loads(fitted(50).messages[0].to_json()) | change
     with pytest.raises(IrlError, match=words):
         read_message(json.dumps(content), schema_hash(NAMES))
+
+
+def test_two_parties_reach_the_joint_fit_by_files_alone(tmp_path: Path) -> None:
+    agents, _ = operators(2, np.random.default_rng(14))
+    schema = schema_hash(NAMES)
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for number in range(6):
+        for me in (0, 1):
+            other = files[1 - me]
+            heard = [read_message(other.read_text(), schema)] if other.exists() else []
+            fit = local_fit(agents[me], PRIOR, fuse(PRIOR, heard))
+            message = extrinsic_message(agents[me], PRIOR, fit, number=number, schema=schema)
+            files[me].write_text(message.to_json())
+    got = fuse(PRIOR, [read_message(file.read_text(), schema) for file in files])
+    np.testing.assert_allclose(got.mean, joint_map(agents, PRIOR)[1], atol=1e-6)
+
+
+def test_what_would_count_twice_or_means_something_else_is_not_fused() -> None:
+    one, other = fitted(50).messages
+    with pytest.raises(IrlError, match="two messages of operator 0: the same data would count"):
+        fuse(PRIOR, [one, one])
+    with pytest.raises(IrlError, match="operator 1 speak of other shared weights"):
+        fuse(PRIOR, [one, replace(other, schema="else")])
 
 
 def test_bad_input_is_named() -> None:
