@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from irl.likelihood import Likelihood
 from irl.priors import check_covariance, square_root
 
+# Of a loss, relative to its size: sums over some thousand observations.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Fit:
@@ -68,7 +71,7 @@ def fit_map(
             break
         inner = np.eye(z.size) + root.T @ likelihood.curvature(theta) @ root
         step = np.asarray(-np.linalg.solve(inner, slope), np.float64)
-        moved = _line_search(likelihood, mean, root, z, step, loss, float(slope @ step))
+        moved = _line_search(likelihood, mean, root, z, step, loss, slope)
         if moved is None:
             # Rounding of the loss ends the search a little above the tolerance.
             converged = bool(np.abs(slope).max() <= 1e-5 * (1.0 + np.abs(gradient).max()))
@@ -101,11 +104,19 @@ def _line_search(
     z: NDArray[np.float64],
     step: NDArray[np.float64],
     loss: float,
-    descent: float,
+    slope: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], float, NDArray[np.float64]] | None:
-    """Halve the step until the objective falls enough (Armijo); None where it never does."""
+    """Halve the step until the objective falls enough (Armijo); None where it never does.
+
+    Where the fall to expect drowns in rounding, the slope must fall instead.
+    """
+    descent = float(slope @ step)
     before = loss + 0.5 * float(z @ z)
     share = 1.0
+    if -descent < _ROUNDING * (1.0 + abs(before)):
+        value, gradient = likelihood.value(mean + root @ (z + step))
+        flatter = np.abs(root.T @ gradient + z + step).max() < 0.9 * np.abs(slope).max()
+        return (z + step, value, gradient) if flatter else None
     for _ in range(30):
         after = z + share * step
         value, gradient = likelihood.value(mean + root @ after)
