@@ -55,7 +55,8 @@ def test_the_command_is_installed() -> None:
 
 def test_every_file_of_kernels_is_known_to_the_tools() -> None:
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
-    files = [*(ROOT / "gridrl").rglob("kernels*.py"), ROOT / "gridrl" / "sparse" / "lanes.py"]
+    kernels = [file for package in PACKAGES for file in (ROOT / package).rglob("kernels*.py")]
+    files = [*kernels, ROOT / "gridrl" / "sparse" / "lanes.py"]
     names = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
     assert set(tool["mypy"]["untyped_calls_exclude"]) == names
     (untyped,) = [rule for rule in tool["mypy"]["overrides"] if rule.get("ignore_errors")]

@@ -40,10 +40,9 @@ def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: 
     model = world.engine.model
     everyone = which.size == state.batch
     held = v_set[v_row] if everyone else v_set[v_row[which]]
-    p, q, busbar, closed = (
-        value if everyone else value[which]
-        for value in (state.p, state.q, state.busbar, state.closed)
-    )
+    p, q = (value if everyone else value[which] for value in (state.p, state.q))
+    busbar = state.busbar if everyone else state.busbar[which]
+    closed = state.closed if everyone else state.closed[which]
     injection = _trusted(p, q, held)
     changes = topology_changes(busbar, closed, *world.base_switching)
     changed = (np.diff(changes[0]) + np.diff(changes[5])) > 0
