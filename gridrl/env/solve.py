@@ -41,13 +41,10 @@ def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: 
     """
     model = world.engine.model
     everyone = which.size == state.batch
-    held = v_set[v_row] if everyone else v_set[v_row[which]]
-    p, q, busbar, closed = (
-        value if everyone else value[which]
-        for value in (state.p, state.q, state.busbar, state.closed)
-    )
-    injection = _trusted(p, q, held)
-    changes = topology_changes(busbar, closed, *world.base_switching)
+    some = slice(None) if everyone else which
+    held = v_set[v_row[some]]
+    injection = _trusted(state.p[some], state.q[some], held)
+    changes = topology_changes(state.busbar[some], state.closed[some], *world.base_switching)
     changed = (np.diff(changes[0]) + np.diff(changes[5])) > 0
     check = changed | (not model.steady)
     states = make_states(model, changes, injection, np.arange(which.size), check)
