@@ -149,7 +149,11 @@ def _row(
     pairs = list(zip(tally.worst, tally.ours, strict=True))
     same = [_chosen(theirs) == _chosen(ours) for theirs, ours in pairs]
     end = [np.isinf(theirs) == np.isinf(ours) for theirs, ours in pairs]
-    apart = [np.abs(a - b)[np.isfinite(a) & np.isfinite(b)].max(initial=0.0) for a, b in pairs]
+    both = [np.isfinite(theirs) & np.isfinite(ours) for theirs, ours in pairs]
+    apart = [
+        np.abs(theirs[where] - ours[where]).max(initial=0.0)
+        for where, (theirs, ours) in zip(both, pairs, strict=True)
+    ]
     theirs = min(np.mean(part) for part in np.array_split(tally.theirs, blocks))
     ours = min(np.mean(part) for part in np.array_split(spent, blocks))
     return {

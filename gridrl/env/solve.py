@@ -16,8 +16,10 @@ from gridrl.powerflow.solve import (
     CAREFUL,
     CAREFUL_ITERATIONS,
     DOUBLE,
+    FEW,
     LANES,
     LOWEST,
+    ONE_LANE,
     SINGLE,
     Like,
     Pace,
@@ -39,12 +41,10 @@ def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: 
     """
     model = world.engine.model
     everyone = which.size == state.batch
-    held = v_set[v_row] if everyone else v_set[v_row[which]]
-    p, q = (value if everyone else value[which] for value in (state.p, state.q))
-    busbar = state.busbar if everyone else state.busbar[which]
-    closed = state.closed if everyone else state.closed[which]
-    injection = _trusted(p, q, held)
-    changes = topology_changes(busbar, closed, *world.base_switching)
+    some = slice(None) if everyone else which
+    held = v_set[v_row[some]]
+    injection = _trusted(state.p[some], state.q[some], held)
+    changes = topology_changes(state.busbar[some], state.closed[some], *world.base_switching)
     changed = (np.diff(changes[0]) + np.diff(changes[5])) > 0
     check = changed | (not model.steady)
     states = make_states(model, changes, injection, np.arange(which.size), check)
@@ -92,7 +92,7 @@ def _newton(
         start_of[part] = np.arange(part.size)
         lists = (*states.lists, states.load_of, start_of)
         settings = (options.tolerance, most, *pace, lowest)
-        lanes = LANES  # for a few states too: a trajectory must not depend on its batch
+        lanes, like = (LANES, like) if part.size > FEW else (ONE_LANE, DOUBLE)
 
         def run(some: Ints) -> None:
             newton(
