@@ -16,10 +16,8 @@ from gridrl.powerflow.solve import (
     CAREFUL,
     CAREFUL_ITERATIONS,
     DOUBLE,
-    FEW,
     LANES,
     LOWEST,
-    ONE_LANE,
     SINGLE,
     Like,
     Pace,
@@ -92,7 +90,7 @@ def _newton(
         start_of[part] = np.arange(part.size)
         lists = (*states.lists, states.load_of, start_of)
         settings = (options.tolerance, most, *pace, lowest)
-        lanes, like = (LANES, like) if part.size > FEW else (ONE_LANE, DOUBLE)
+        lanes = LANES  # for a few states too: a trajectory must not depend on its batch
 
         def run(some: Ints) -> None:
             newton(
