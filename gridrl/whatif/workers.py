@@ -1,6 +1,7 @@
 """Variants side by side in threads: kernels and HiGHS leave Python alone while they work."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event, Lock
@@ -12,6 +13,7 @@ Progress = Callable[[float, str], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SWITCH = 2e-4  # s that a thread which comes back from a kernel waits for Python at most
 MOST_THREADS = 8  # by default: what Python itself does is not shared
 
 
@@ -66,6 +68,8 @@ def side_by_side(
         yield from map(run, range(len(items)))
         return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="gridrl-study")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
     running: set[Future[Result]] = {pool.submit(run, k) for k in range(len(items))}
     try:
         while running:
@@ -73,5 +77,6 @@ def side_by_side(
             for future in finished:
                 yield future.result()
     finally:
+        sys.setswitchinterval(before)
         shares.stop.set()
         pool.shutdown(cancel_futures=True)
