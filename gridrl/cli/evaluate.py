@@ -166,20 +166,29 @@ def _document(task: "Task", rows: list[dict[str, Any]]) -> dict[str, Any]:
     return document(lines, rows, asked=len(task.keys()), settings=task.settings)
 
 
+_TABLES = {
+    "how the grid fared": {
+        "policy": "policy", "played": "episodes", "survived_pct": "survived %",
+        "steps_pct": "steps %", "overload_pct": "overload %", "n1_insecure_pct": "N-1 insecure %",
+    },
+    "what it took": {
+        "policy": "policy", "redispatch_mwh": "redispatch MWh", "orders_per_day": "orders/day",
+        "simulations_per_decision": "simulations/decision", "decision_ms_p50": "ms p50",
+        "decision_ms_p99": "ms p99",
+    },
+}  # fmt: skip
+
+
 def _show(made: dict[str, Any]) -> None:
     from gridrl.evaluation.report import cell
 
-    shown = {
-        "policy": "policy", "played": "episodes", "survived_pct": "survived %",
-        "steps_pct": "steps %", "overload_pct": "overload %", "n1_insecure_pct": "N-1 insec. %",
-        "redispatch_mwh": "redisp. MWh", "orders_per_day": "orders/day",
-        "simulations_per_decision": "sim./dec.", "decision_ms_p50": "ms p50",
-        "decision_ms_p99": "ms p99",
-    }  # fmt: skip
     lines = made["summary"]
     for name in dict.fromkeys(line["scenario"] for line in lines):
-        table = new_table(f"Evaluation on {name}", *shown.values(), right=list(shown.values())[1:])
-        for line in lines:
-            if line["scenario"] == name:
-                table.add_row(*(cell(line, column) for column in shown))
-        console().print(table)
+        for what, shown in _TABLES.items():
+            heads = list(shown.values())
+            table = new_table(f"Evaluation on {name}: {what}", *heads, right=heads[1:])
+            table.columns[0].no_wrap = True
+            for line in lines:
+                if line["scenario"] == name:
+                    table.add_row(*(cell(line, column) for column in shown))
+            console().print(table)
