@@ -8,10 +8,10 @@ and says how long each lived in either program.
 import argparse
 import json
 import warnings
-from typing import Any
 
 import numpy as np
 
+from benchmarks.peers.grid2op_policy import action_of
 from benchmarks.peers.grid2op_world import Shipped, begin, no_opponent, shipped
 from gridrl.env.choices import all_choices
 from gridrl.env.state import Orders
@@ -33,23 +33,6 @@ def played(copy: Shipped, policy: Policy, *, steps: int | None = None) -> dict[i
     return dict(sorted(rows.items()))
 
 
-def as_action(copy: Shipped, orders: Orders) -> Any:
-    """[1] orders as an action of Grid2Op."""
-    asked: dict[str, Any] = {}
-    if orders.set_busbar is not None:
-        asked["set_bus"] = orders.set_busbar[0, copy.terminal].astype(np.int32)
-    if orders.set_line is not None:
-        asked["set_line_status"] = orders.set_line[0].astype(np.int32)
-    if orders.redispatch is not None:
-        asked["redispatch"] = (orders.redispatch[0] * copy.base).astype(np.float32)
-    if orders.curtail is not None:
-        left = np.isnan(orders.curtail[0])
-        asked["curtail"] = np.where(left, -1.0, orders.curtail[0]).astype(np.float32)
-    if orders.storage is not None:
-        asked["set_storage"] = (orders.storage[0] * copy.base).astype(np.float32)
-    return copy.env.action_space(asked)
-
-
 def replayed(copy: Shipped, episode: int, row: Row) -> tuple[int, int]:
     """Steps that an episode lives for in Grid2Op under the same orders, and orders it refuses."""
     env = copy.env
@@ -60,7 +43,7 @@ def replayed(copy: Shipped, episode: int, row: Row) -> tuple[int, int]:
         orders = read_orders(at[k], copy.world) if k in at else Orders()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _, _, done, info = env.step(as_action(copy, orders))
+            _, _, done, info = env.step(action_of(copy, orders))
         refused += bool(info["is_illegal"] or info["is_ambiguous"])
         if done:
             lost = bool(info["exception"])
