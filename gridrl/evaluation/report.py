@@ -183,7 +183,8 @@ def plots(lines: Sequence[Row], rows: Sequence[Row]) -> list[str]:
 def _bars(axes: Any, names: Sequence[str], values: Sequence[float]) -> None:
     axes.barh(range(len(names)), values, color="#2b7bba", height=0.6)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)  # the first on top; axes may share this
+    axes.set_xlim(0.0, max(1.0, 1.05 * max(axes.get_xlim()[1], 0.0)))
 
 
 def _svg(figure: Any) -> str:
