@@ -6,20 +6,20 @@ its score is a function of their sum and of the whole graph, so that neither the
 elements nor the number of orders matters. Beside each score stands what the loading after the
 order is expected to be, as quantiles.
 
-With ``Shape.screen`` it also reads a DC estimate of every order (`gridrl.policies.screen`). Messages
-over a few hops cannot say where flows go after a split far away; one linear solve does.
+With ``Shape.screen`` it also reads a DC estimate of every order (`gridrl.policies.screen`).
+Messages over a few hops cannot say where flows go after a split far away; a linear solve does.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.utils import scatter
 
-from gridrl.graphs.batch import GraphBatch, Relation
+from gridrl.arrays import Ints
+from gridrl.graphs.batch import Features, GraphBatch, Relation
 from gridrl.graphs.candidate import SIBLING, CandidateView
 from gridrl.policies.screen import FEATURES
 from gridrl.policies.tokens import Tokens
@@ -51,18 +51,32 @@ class Scores:
 
 
 class GraphTensors:
-    """A `GraphBatch` of the candidate view as tensors; its edges are the same in every member."""
+    """A batch of candidate graphs as tensors; its edges are the same in every member."""
 
-    def __init__(self, graphs: GraphBatch) -> None:
-        self.nodes = {kind: torch.from_numpy(x) for kind, x in graphs.nodes.items()}
-        self.index = {
-            relation: torch.from_numpy(index[0].copy())
-            for relation, index in graphs.edge_index.items()
-        }
-        self.active = {
-            relation: torch.from_numpy(x) for relation, x in graphs.edges.items() if x.shape[2]
-        }
-        self.whole = torch.from_numpy(graphs.whole)
+    nodes: dict[str, Tensor]
+    index: dict[Relation, Tensor]
+    active: dict[Relation, Tensor]
+    whole: Tensor
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Features],
+        index: Mapping[Relation, Ints],
+        active: Mapping[Relation, Features],
+        whole: Features,
+    ) -> None:
+        """From arrays: features [B, n, m], edges [2, m], whether in use [B, m, 1]."""
+        self.nodes = {kind: torch.from_numpy(x) for kind, x in nodes.items()}
+        self.index = {relation: torch.from_numpy(x.copy()) for relation, x in index.items()}
+        self.active = {relation: torch.from_numpy(x) for relation, x in active.items()}
+        self.whole = torch.from_numpy(whole)
+
+    @classmethod
+    def of(cls, graphs: GraphBatch) -> "GraphTensors":
+        """From a batch of the candidate view."""
+        index = {relation: index[0] for relation, index in graphs.edge_index.items()}
+        active = {relation: x for relation, x in graphs.edges.items() if x.shape[2]}
+        return cls(graphs.nodes, index, active, graphs.whole)
 
 
 class OrderScorer(nn.Module):
@@ -91,7 +105,7 @@ class OrderScorer(nn.Module):
         )
         self.pool = nn.Sequential(nn.Linear(3 * h + WHOLE, h), nn.SiLU())
         self.read = nn.Sequential(nn.Linear(len(FEATURES), h), nn.SiLU())
-        self.mix = nn.Sequential(nn.Linear(4 * h, 2 * h), nn.SiLU(), nn.Linear(2 * h, h), nn.SiLU())
+        self.mix = nn.Sequential(nn.Linear(4 * h, h), nn.SiLU(), nn.Linear(h, h), nn.SiLU())
         self.score = nn.Linear(h, 1)
         self.loading = nn.Linear(h, len(QUANTILES))
         self.value = nn.Sequential(nn.Linear(h, h), nn.SiLU(), nn.Linear(h, 1))
@@ -209,8 +223,3 @@ class Squash(nn.Module):
 
 def _key(relation: Relation, back: bool = False) -> str:
     return "_".join(relation) + ("_back" if back else "")
-
-
-def weights_of(network: OrderScorer) -> dict[str, Any]:
-    """Weights as safetensors takes them."""
-    return {name: value.contiguous() for name, value in network.state_dict().items()}

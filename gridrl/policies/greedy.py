@@ -14,7 +14,7 @@ from gridrl.env.simulate import compare, taken
 from gridrl.env.state import State
 from gridrl.env.world import World
 from gridrl.policies.judge import judge
-from gridrl.policies.outages import after_outages
+from gridrl.policies.outages import after_outages, credible_lines
 from gridrl.policies.policy import Decision, nothing, numbered, taken_in, worst_loading
 from gridrl.policies.rules import Reconnect, count, positive
 
@@ -94,6 +94,7 @@ class SecureGreedy:
     preventive: bool = True  # act also where an outage would overload something
     secure: float = 1.0  # loading after an outage above which it acts
     gain: float = 0.01  # loading after an outage that a preventive order must bring
+    credible: bool = False  # only outages that the scenario's opponent can cause
     lines: bool = True  # whether lines may be opened
     by: str = "worst"  # what counts of outages: the "worst" loading, or the "risk" of all
     most: int = 300  # candidates judged with outages, those with the lowest loadings before any
@@ -115,7 +116,7 @@ class SecureGreedy:
         cause = worst_loading(some) > self.threshold
         now, spent = None, np.zeros(rest.size, np.int64)
         if self.preventive:
-            now = after_outages(world, some)
+            now = after_outages(world, some, lines=self._lines(world))
             spent += some.closed.sum(axis=1)
             cause |= now.worst > self.secure
         looked = replace(
@@ -128,9 +129,12 @@ class SecureGreedy:
             parts.append((rest[acting], self._best(world, choices, taken(some, acting))))
         return taken_in(world, state, parts, first)
 
+    def _lines(self, world: World) -> Bools | None:
+        return credible_lines(world) if self.credible else None
+
     def _best(self, world: World, choices: Choices, state: State) -> Decision:
         may = choices.allowed(world, state) & candidates(choices, self.lines)
-        found = judge(world, choices, state, may, most=self.most)
+        found = judge(world, choices, state, may, most=self.most, lines=self._lines(world))
         cost = found.cost(self.threshold, self.by)
         best = cost.argmin(axis=1)
         rows = np.arange(state.batch)

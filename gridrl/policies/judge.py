@@ -44,7 +44,14 @@ class Judged:
 
 
 def judge(
-    world: World, choices: Choices, state: State, may: Bools, *, most: int, ahead: int = 1
+    world: World,
+    choices: Choices,
+    state: State,
+    may: Bools,
+    *,
+    most: int,
+    ahead: int = 1,
+    lines: Bools | None = None,
 ) -> Judged:
     """Simulate the orders in ``may`` [B, K], and the ``most`` best of them with every outage.
 
@@ -54,7 +61,7 @@ def judge(
     worst = np.where(found.verdict == 0, found.worst, np.inf)
     of, number = finalists(worst, most)
     after, _ = simulate(world, state, choices.orders(state, number, of=of), of=of, ahead=ahead)
-    secured = after_outages(world, after)
+    secured = after_outages(world, after, lines=lines)
     proved = np.zeros(worst.shape, np.bool_)
     proved[of, number] = True
     outage, lost = np.full(worst.shape, np.nan), np.full(worst.shape, -1)

@@ -5,8 +5,9 @@ outage (`gridrl.policies.judge`). Its marks of all orders are kept, not only its
 orders are often as good, and a network that learns one of them learns little.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,11 +49,13 @@ class Lesson:
 
     def some(self, which: NDArray[np.int64]) -> "Lesson":
         """Some of the states."""
-        return replace(
-            self, nodes={kind: x[which] for kind, x in self.nodes.items()},
-            active={kind: x[which] for kind, x in self.active.items()}, whole=self.whole[which],
-            estimates=self.estimates[which], allowed=self.allowed[which], worst=self.worst[which], mark=self.mark[which],
-        )  # fmt: skip
+
+        def part(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: x[which] for key, x in value.items()}
+            return value[which]
+
+        return Lesson(**{field.name: part(getattr(self, field.name)) for field in fields(self)})
 
 
 def marks(found: Judged, threshold: float) -> Reals:
@@ -92,7 +95,8 @@ def lesson(
         parts.append(
             Lesson(
                 nodes=dict(seen.nodes), active=edges_of(seen), whole=np.asarray(seen.whole),
-                estimates=screen(some).features(), allowed=may, worst=worst.astype(np.float32), mark=marks(found, threshold),
+                estimates=screen(some).features(), allowed=may,
+                worst=worst.astype(np.float32), mark=marks(found, threshold),
             )
         )  # fmt: skip
         say(f"judged {first + some.batch} of {state.batch} states")
@@ -104,15 +108,13 @@ def edges_of(seen: GraphBatch) -> dict[Relation, Reals]:
     return {relation: np.asarray(x) for relation, x in seen.edges.items() if x.shape[2]}
 
 
-def joined(parts: list[Lesson]) -> Lesson:
+def joined(parts: Sequence[Lesson]) -> Lesson:
     """Lessons on the same grid as one."""
-    made = {}
-    for field in fields(Lesson):
-        values = [getattr(part, field.name) for part in parts]
+
+    def along(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
         if isinstance(values[0], dict):
-            made[field.name] = {
-                key: np.concatenate([value[key] for value in values]) for key in values[0]
-            }
-        else:
-            made[field.name] = np.concatenate(values)
-    return Lesson(**made)
+            return {key: np.concatenate([value[key] for value in values]) for key in values[0]}
+        return np.concatenate(values)
+
+    return Lesson(**{field.name: along(field.name) for field in fields(Lesson)})

@@ -39,7 +39,7 @@ def draw_states(
     episode = rng.integers(series.n_episode, size=size)
     first = rng.integers(np.diff(series.start)[episode] - 1)
     state = reset(world, rng, episode=episode, first=first)
-    _switch(world, choices, state, rng, trouble.most_orders)
+    _switch(choices, state, rng, trouble.most_orders)
     out = rng.integers(trouble.most_outages + 1, size=size)
     for k in range(trouble.most_outages):
         which = np.flatnonzero(out > k)
@@ -54,9 +54,7 @@ def draw_states(
     return taken(state, np.flatnonzero(kept))
 
 
-def _switch(
-    world: World, choices: Choices, state: State, rng: np.random.Generator, most: int
-) -> None:
+def _switch(choices: Choices, state: State, rng: np.random.Generator, most: int) -> None:
     """Carry out random orders, configurations more often than openings."""
     configures = np.flatnonzero(choices.substation >= 0)
     opens = np.flatnonzero((choices.set_line == -1).any(axis=1))
