@@ -1,8 +1,10 @@
 """A DC estimate of what every order leads to, intact and after single outages, without simulation.
 
 Flows of now are those of the AC power flow; what an order and an outage change of them is DC
-(`gridrl.powerflow.sensitivity`). It covers lines of one branch, and substations on one busbar: the
-configuration of one that is split already is no change of rank one, and is left unknown.
+(`gridrl.powerflow.sensitivity`). A line that opens or closes and a substation that is split change
+the matrix by rank one. A substation that is split already is joined first, by a coupler without
+impedance between its busbars: with ``u`` = +1 and -1 at these, ``w = diag(b) E X u`` and
+``d = u' X u``, flows become ``f - w (theta_1 - theta_2) / d`` and the matrix ``M + w w' / d``.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from gridrl.arrays import Bools, Floats, Ints
 from gridrl.env.choices import Choices
 from gridrl.env.state import State
 from gridrl.env.world import World
-from gridrl.grid import Injection, Topology
+from gridrl.grid import Grid, Injection, Topology
 from gridrl.powerflow.sensitivity import (
     Moves,
     Sensitivities,
@@ -63,8 +65,8 @@ class Screen:
         self._substation = choices.substation
         self._line = choices.substation < 0
         self._line[0] = False
-        way = choices.set_line[:, :]
-        self._opens = np.where(self._line, (way == -1).any(axis=1), False)
+        self._opens = (choices.set_line == -1).any(axis=1)
+        self._joins = (choices.substation >= 0) & ~(choices.set_busbar == 2).any(axis=1)
         self._covered = np.bincount(owner, minlength=self.n_choice) > 0
 
     def __call__(self, state: State, losses: int = LOSSES) -> Estimates:
@@ -80,11 +82,31 @@ class Screen:
 
     def _fill(self, out: Estimates, state: State, b: int, most: int) -> None:
         found = self._around(state, b)
-        which, moves = self._moves(state, b, found)
-        out.loading[b, which] = loading_after(found, moves)
+        split = self._split(state, b)
+        line_part = self._line[self._owner]
+        # a line that is open already cannot be opened, nor a closed one closed
+        wrong = line_part & (state.closed[b][self._branch] != self._opens[self._owner])
+        fits = self._line | ~split[np.maximum(self._substation, 0)]
+        fits[self._owner[wrong]] = False
+        self._note(out, b, found, fits, most, joins=np.empty(0, np.int64))
         out.loading[b, 0] = np.nanmax(state.rho[b])
-        in_service = np.flatnonzero(found.column_of[state.closed[b].nonzero()[0]] >= 0)
-        lost = state.closed[b].nonzero()[0][in_service]
+        for s in np.flatnonzero(split):
+            here = self._substation == s
+            self._note(
+                out, b, self._joined(found, state, b, int(s)), here, most,
+                joins=np.flatnonzero(here & self._joins),
+            )  # fmt: skip
+
+    def _note(
+        self, out: Estimates, b: int, found: Sensitivities, fits: Bools, most: int, *, joins: Ints
+    ) -> None:
+        """Write down what the orders ``fits`` lead to, and ``joins``, which change no more."""
+        which, moves = self._moves(found, fits)
+        still = np.concatenate([joins, [0] if fits[self._line].any() else []]).astype(np.int64)
+        at = np.concatenate([still, which])
+        highest = np.sqrt(((found.flow**2 + found.q2) * found.inv2).max())
+        out.loading[b, still], out.loading[b, which] = highest, loading_after(found, moves)
+        lost = np.flatnonzero(found.live & (found.column_of >= 0))
         losses = dc_losses(found, np.empty(0, np.int64), lost)
         severity = ((losses.flow**2 + losses.q2) * found.inv2).max(axis=1)
         kept = np.sort(np.argsort(-severity, kind="stable")[:most])
@@ -93,11 +115,34 @@ class Screen:
             q2=losses.q2[kept],
         )  # fmt: skip
         loading, cuts = loading_after_losses(found, moves, losses, np.arange(which.size))
-        rows = np.concatenate([np.sqrt(severity[kept])[None], loading])
-        at = np.concatenate([[0], which])
+        alone = np.repeat(np.sqrt(severity[kept])[None], still.size, axis=0)
+        rows = np.concatenate([alone, loading])
         out.outage[b, at] = rows.max(axis=1, initial=0.0)
         out.risk[b, at] = np.clip(rows - 1.0, 0.0, 1.0).sum(axis=1)
-        out.cuts[b, at] = np.concatenate([[0], cuts])
+        out.cuts[b, at] = np.concatenate([np.zeros(still.size), cuts])
+
+    def _joined(self, found: Sensitivities, state: State, b: int, s: int) -> Sensitivities:
+        """The same with the busbars of substation ``s`` joined."""
+        grid, n_node = self.world.case.grid, found.n_node
+        two = grid.n_substation + s
+        u = np.zeros((n_node, 1))
+        u[s], u[two] = 1.0, -1.0
+        assert callable(found.solve)
+        theta = found.solve(u)[:, 0]
+        d = theta[s] - theta[two]
+        f, t = found.node[: grid.n_branch], found.node[grid.n_branch : 2 * grid.n_branch]
+        w = np.zeros(found.flow.size)
+        at = np.flatnonzero(found.live)
+        w[at] = grid.b_dc[at] * (theta[f[at]] - theta[t[at]])
+        v = state.v[b]
+        second = self.world.engine.model.second_node[s]
+        apart = float(np.angle(v[s] * np.conj(v[second])))
+        if d <= 1e-12 or not np.isfinite(apart):
+            return found
+        return replace(
+            found, flow=found.flow - w * (apart / d),
+            column=found.column + np.outer(w[found.column_branch] / d, w),
+        )  # fmt: skip
 
     def _around(self, state: State, b: int) -> Sensitivities:
         case = self.world.case
@@ -114,17 +159,14 @@ class Screen:
         )  # fmt: skip
         return replace(found, inv2=_anchored(found, state.rho[b]))
 
-    def _moves(self, state: State, b: int, found: Sensitivities) -> tuple[Ints, Moves]:
-        """The orders that the screen covers in this state."""
-        closed = state.closed[b]
-        whole = self._whole(state, b)
-        fits = self._covered & (self._line | whole[np.maximum(self._substation, 0)])
-        # a line that is open already cannot be opened, nor a closed one closed
+    def _moves(self, found: Sensitivities, fits: Bools) -> tuple[Ints, Moves]:
+        """Those of the orders ``fits`` that change something, as moves."""
+        fits = fits & self._covered
         line_part = self._line[self._owner]
-        wrong = line_part & (closed[self._branch] != self._opens[self._owner])
-        fits[self._owner[wrong | (found.column_of[self._branch] < 0) & line_part]] = False
-        part = (line_part | closed[self._branch]) & (found.column_of[self._branch] >= 0)
-        part &= fits[self._owner]
+        live = found.column_of[self._branch] >= 0
+        fits[self._owner[~live & line_part]] = False
+        # an open line leaves no node
+        part = live & (line_part | found.live[self._branch]) & fits[self._owner]
         fits &= np.bincount(self._owner[part], minlength=self.n_choice) > 0
         part &= fits[self._owner]
         which = np.flatnonzero(fits)
@@ -137,15 +179,19 @@ class Screen:
             moved_unit=self._unit[unit],
         )  # fmt: skip
 
-    def _whole(self, state: State, b: int) -> Bools:
-        """[n_substation] whether all that is connected sits on the first busbar."""
+    def _split(self, state: State, b: int) -> Bools:
+        """[n_substation] whether both busbars hold something."""
         grid = self.world.case.grid
         closed = state.closed[b]
         live = np.concatenate([closed, closed, np.ones(grid.n_unit, np.bool_)])
-        on2 = (state.busbar[b] == 2) & live
-        out = np.ones(grid.n_substation, np.bool_)
-        out[grid.terminal_substation[on2]] = False
-        return out
+        return _any(grid, live & (state.busbar[b] == 2)) & _any(grid, live & (state.busbar[b] == 1))
+
+
+def _any(grid: Grid, of: Bools) -> Bools:
+    """[n_substation] whether any terminal is one of those."""
+    out = np.zeros(grid.n_substation, np.bool_)
+    out[grid.terminal_substation[of]] = True
+    return out
 
 
 def _anchored(found: Sensitivities, rho: Floats) -> Floats:
