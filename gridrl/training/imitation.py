@@ -41,7 +41,7 @@ class Course:
 class Pace:
     """How long and how fast to learn."""
 
-    steps: int = 6000
+    steps: int = 4000
     batch: int = 32
     orders: int = 192  # that are looked at in a batch
     learning_rate: float = 2e-3

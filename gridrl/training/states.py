@@ -23,7 +23,7 @@ from gridrl.policies.policy import worst_loading
 class Trouble:
     """What has happened to a grid before somebody has to decide."""
 
-    most_orders: int = 3  # switching orders in force
+    most_orders: int = 5  # switching orders in force
     most_outages: int = 2  # branches out of service
     busy: float = 0.2  # share of elements that may not be ordered yet
     low: float = 0.8  # highest loading from which a state is worth learning from
