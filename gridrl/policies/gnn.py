@@ -25,16 +25,29 @@ from gridrl.policies.screen import FEATURES
 from gridrl.policies.tokens import Tokens
 
 QUANTILES = (0.05, 0.5, 0.95)  # of the highest loading after an order
+MOST_HIDDEN, MOST_LAYERS = 512, 16
 WHOLE = 5  # features of the whole graph
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Size of a network: with the defaults fewer than 250,000 weights."""
+    """Size of a network: with the defaults fewer than 250,000 weights.
+
+    Raises
+    ------
+    ValueError
+        A size is no whole number, or out of all proportion.
+    """
 
     hidden: int = 48
     layers: int = 4
     screen: bool = True  # whether it reads DC estimates of orders
+
+    def __post_init__(self) -> None:
+        for name, most in (("hidden", MOST_HIDDEN), ("layers", MOST_LAYERS)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name} is {value!r}; give a whole number from 1 to {most}")
 
     def to_dict(self) -> dict[str, int | bool]:
         """For the header of a file of weights."""

@@ -120,7 +120,10 @@ def _made(path: Path, name: str, kind: type[Any], entries: object) -> Any:
     missing = [need for need in ("scenario", "states") if kind is Syllabus and need not in entries]
     if missing:
         raise PolicyError(f"{path.name}: an entry of [[lessons]] lacks {missing[0]}.")
-    return kind(**entries)
+    try:
+        return kind(**entries)
+    except ValueError as wrong:
+        raise PolicyError(f"{path.name}: [{name}]: {wrong}.") from wrong
 
 
 def train_policy(
