@@ -2,7 +2,7 @@
 
 The network scores every order that the rules allow. The best ``k`` are simulated with all rules and
 every single outage (`gridrl.policies.judge`), and the best of those is carried out, if it is better
-than doing nothing. Where all of them leave an overload, what is next on the ladder has its turn.
+than doing nothing. With ``k`` 0 nothing is simulated: what the network likes best is carried out.
 """
 
 from dataclasses import dataclass, field, replace
@@ -56,14 +56,14 @@ class Learned:
     Raises
     ------
     ValueError
-        A loading is not positive, or ``k`` is below 1.
-    WeightsError
+        A loading is not positive, or ``k`` is negative.
+    PolicyError
         There are no such weights.
     """
 
     name = "learned"
     weights: str = "default"  # that come along, or a file of `gridrl train policy`
-    k: int = 10  # orders that are simulated for a decision
+    k: int = 10  # orders that are simulated for a decision; 0 trusts the network
     threshold: float = 0.95  # worst loading above which it acts
     preventive: bool = True  # act also where an outage would overload something
     secure: float = 1.0  # loading after an outage above which it acts
@@ -75,7 +75,8 @@ class Learned:
     def __post_init__(self) -> None:
         positive("threshold", self.threshold)
         positive("secure", self.secure)
-        count("k", self.k)
+        if self.k != 0:
+            count("k", self.k)
         if self.propose not in PROPOSERS:
             raise ValueError(f"propose is {self.propose!r}; give {', '.join(PROPOSERS)}.")
         network = None
@@ -89,6 +90,8 @@ class Learned:
         self, world: World, choices: Choices, state: State, rng: np.random.Generator
     ) -> Decision:
         """Close a line, or else the best proved order where something is or may be overloaded."""
+        if self.k == 0:
+            return self._trusting(world, choices, state)
         first = Reconnect().decide(world, choices, state, rng)
         rest = np.flatnonzero(first.number == 0)
         if not rest.size:
@@ -106,6 +109,20 @@ class Learned:
             part = self._best(world, choices, taken(some, acting))
             parts.append((rest[acting], part))
         return taken_in(world, state, parts, first)
+
+    def _trusting(self, world: World, choices: Choices, state: State) -> Decision:
+        allowed = choices.allowed(world, state)
+        closes = (allowed & (choices.set_line == 1).any(axis=1)).any(axis=1)
+        number = np.zeros(state.batch, np.int64)
+        acting = np.flatnonzero((worst_loading(state) > self.threshold) | closes)
+        if acting.size:
+            scores = self.scores(world, choices, taken(state, acting))
+            allowed[:, 0] = True
+            number[acting] = np.where(allowed[acting], scores, -np.inf).argmax(axis=1)
+        active = np.zeros(state.batch, np.bool_)
+        active[acting] = True
+        why = tuple(choices.words[int(k)] if k else "" for k in number)
+        return numbered(choices, state, replace(nothing(state), reason=why, active=active), number)
 
     def _lines(self, world: World) -> Bools | None:
         return credible_lines(world) if self.credible else None
