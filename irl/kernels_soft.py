@@ -21,6 +21,7 @@ def soft_backup(
     value_next,
     value,
     log_policy,
+    policy,
 ):
     """One backup: log-sum-exp over actions of reward plus discounted next value.
 
@@ -30,8 +31,8 @@ def soft_backup(
     value_next : [n_state]
     value : [n_state]
         Filled with the soft values V.
-    log_policy : [n_state, n_action]
-        Filled with Q - V; minus infinity where an action is not available.
+    log_policy, policy : [n_state, n_action]
+        Filled with Q - V and its exponential; minus infinity and 0 where not available.
     """
     n_state, n_action = reward.shape
     for s in range(n_state):
@@ -48,36 +49,16 @@ def soft_backup(
             highest = max(highest, log_policy[s, a])
         total = 0.0
         for a in range(n_action):
-            total += np.exp(log_policy[s, a] - highest)
+            policy[s, a] = np.exp(log_policy[s, a] - highest)
+            total += policy[s, a]
         value[s] = highest + np.log(total)
         for a in range(n_action):
             log_policy[s, a] -= value[s]
+            policy[s, a] /= total
 
 
 @kernel
 def soft_backward(
-    row_start, successor, probability, available, reward, discount, value, log_policy
-):
-    """All backups of a finite horizon, from the last step to the first.
-
-    ``value`` [T + 1, n_state] has its last row set; ``log_policy`` [T, n_state, n_action].
-    """
-    for t in range(log_policy.shape[0] - 1, -1, -1):
-        soft_backup(
-            row_start,
-            successor,
-            probability,
-            available,
-            reward,
-            discount,
-            value[t + 1],
-            value[t],
-            log_policy[t],
-        )
-
-
-@kernel
-def soft_iterate(
     row_start,
     successor,
     probability,
@@ -86,30 +67,37 @@ def soft_iterate(
     discount,
     value,
     log_policy,
+    policy,
     tolerance,
     limit,
 ):
-    """Backups until no value changes by more than ``tolerance``, or ``limit`` are done.
+    """Passes over all steps, from the last to the first, until the values settle.
 
-    ``value`` [n_state] is the start and is overwritten; ``log_policy`` [n_state, n_action] is
-    that of the last backup.
+    After each pass the first step's values become those behind the last. Of a finite horizon one
+    pass is all there is (``limit`` 1); an endless one has a single step, passed again and again
+    until no value changes by more than ``tolerance``.
+
+    ``value`` [T + 1, n_state] has its last row set; ``log_policy`` and ``policy`` are
+    [T, n_state, n_action].
     """
-    before = np.empty_like(value)
+    n_step = log_policy.shape[0]
     for _ in range(limit):
-        before[:] = value
-        soft_backup(
-            row_start,
-            successor,
-            probability,
-            available,
-            reward,
-            discount,
-            before,
-            value,
-            log_policy,
-        )
-        if np.abs(value - before).max() <= tolerance:
+        for t in range(n_step - 1, -1, -1):
+            soft_backup(
+                row_start,
+                successor,
+                probability,
+                available,
+                reward,
+                discount,
+                value[t + 1],
+                value[t],
+                log_policy[t],
+                policy[t],
+            )
+        if limit == 1 or np.abs(value[0] - value[n_step]).max() <= tolerance:
             break
+        value[n_step] = value[0]
 
 
 @kernel

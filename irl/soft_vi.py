@@ -26,11 +26,7 @@ class SoftSolution:
 
     value: NDArray[np.float64]  # [T, n_state]
     log_policy: NDArray[np.float64]  # [T, n_state, n_action], -inf where not available
-
-    @property
-    def policy(self) -> NDArray[np.float64]:
-        """Probabilities, [T, n_state, n_action]."""
-        return np.exp(self.log_policy)
+    policy: NDArray[np.float64]  # [T, n_state, n_action] probabilities
 
 
 def soft_value_iteration(mdp: MDP, reward: ArrayLike) -> SoftSolution:
@@ -43,21 +39,30 @@ def soft_value_iteration(mdp: MDP, reward: ArrayLike) -> SoftSolution:
             f"reward has shape {table.shape}; it must be finite and of shape [{mdp.n_state}, "
             f"{mdp.n_action}] or [{mdp.n_state}]."
         )
-    table = np.ascontiguousarray(table)
-    arrays = (mdp.row_start, mdp.successor, mdp.probability, mdp.available, table)
-    log_policy = np.empty((mdp.n_step, mdp.n_state, mdp.n_action))
-    with announced("inverse reinforcement learning"):
-        if mdp.horizon is not None:
-            value = np.zeros((mdp.horizon + 1, mdp.n_state))
-            kernels.soft_backward(*arrays, mdp.discount, value, log_policy)
-            return SoftSolution(value=value[:-1], log_policy=log_policy)
-        stay = np.zeros(mdp.n_state)
-        size = (np.abs(table).max() + np.log(mdp.n_action) + 1.0) / (1.0 - mdp.discount)
+    shape = (mdp.n_step, mdp.n_state, mdp.n_action)
+    log_policy, policy = np.empty(shape), np.empty(shape)
+    value = np.zeros((mdp.n_step + 1, mdp.n_state))
+    limit, tolerance = 1, 0.0
+    if mdp.horizon is None:
         # Each backup shrinks the error by the discount: the limit is never what stops it.
         limit = int(np.ceil(np.log(_TOLERANCE) / np.log(mdp.discount))) + 10
-        tolerance = _TOLERANCE * size
-        kernels.soft_iterate(*arrays, mdp.discount, stay, log_policy[0], tolerance, limit)
-    return SoftSolution(value=stay[None], log_policy=log_policy)
+        size = np.abs(table).max() + np.log(mdp.n_action) + 1.0
+        tolerance = _TOLERANCE * size / (1.0 - mdp.discount)
+    with announced("inverse reinforcement learning"):
+        kernels.soft_backward(
+            mdp.row_start,
+            mdp.successor,
+            mdp.probability,
+            mdp.available,
+            np.ascontiguousarray(table),
+            mdp.discount,
+            value,
+            log_policy,
+            policy,
+            tolerance,
+            limit,
+        )
+    return SoftSolution(value=value[:-1], log_policy=log_policy, policy=policy)
 
 
 def transition_matrix(mdp: MDP) -> sp.csr_array:
