@@ -184,7 +184,7 @@ def _pooled(problem: Problem, _rng: np.random.Generator) -> tuple[Thetas, TurboP
 
 
 def _joint(problem: Problem, rng: np.random.Generator) -> tuple[Thetas, TurboPrior]:
-    prior = _turbo(problem, rng)[1]
+    prior = problem.priors[0] if len(problem.priors) == 1 else _turbo(problem, rng)[1]
     return tuple(joint_map(problem.agents, prior)[2]), prior
 
 
@@ -263,8 +263,8 @@ METHODS: Mapping[str, Method] = {
     "fedavg": _fedavg,
     "multitask": _multitask,
     "multitask_oracle": _multitask_oracle,
-    "joint": _joint,
     "turbo": _turbo,
+    "joint": _joint,
 }
 # Methods that fit each agent without a word from the others.
 ALONE = ("cloning", "maxent", "deep_maxent", "independent")

@@ -13,7 +13,8 @@ weights. The only module of `irl` that loads torch.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -115,13 +116,25 @@ def deep_maxent(
         net.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
     )
     share = 1.0 / likelihood.n_observation
-    for _ in range(settings.steps):
-        optimiser.zero_grad()
-        loss = share * _loss(net(places)[:, 0], likelihood)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    with torch.no_grad():
-        return np.asarray(net(places)[:, 0].numpy(), np.float64)
+    with _one_thread():
+        for _ in range(settings.steps):
+            optimiser.zero_grad()
+            loss = share * _loss(net(places)[:, 0], likelihood)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        with torch.no_grad():
+            return np.asarray(net(places)[:, 0].numpy(), np.float64)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Layers of this size are slower on several threads, on a busy machine a hundred times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -151,9 +164,10 @@ class DeepModule:
         wide = check_covariance("covariance", covariance, likelihood.n_parameter)
         places = _places(self.inputs, likelihood)
         net = _layers(places, self.hidden, np.random.default_rng(self.seed))
-        theta, steps, settled = _levenberg_marquardt(
-            net, places, likelihood, mean, wide, self.steps, tolerance
-        )
+        with _one_thread():
+            theta, steps, settled = _levenberg_marquardt(
+                net, places, likelihood, mean, wide, self.steps, tolerance
+            )
         loss, gradient = likelihood.value(theta)
         curvature = likelihood.curvature(theta)
         inner = np.eye(theta.size) + wide @ curvature
@@ -245,7 +259,7 @@ def encode(encoder: torch.nn.Module, inputs: ArrayLike) -> NDArray[np.float64]:
     if first is not None:
         table = table.to(first.dtype)
     was_training = encoder.training
-    encoder.eval()
+    encoder.train(False)
     with torch.no_grad():
         made = encoder(table)
     encoder.train(was_training)

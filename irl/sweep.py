@@ -7,7 +7,7 @@ seeds of the published table; strengths and network were chosen on seeds from 10
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -84,6 +84,7 @@ def run(cell: Cell, seed: int, methods: Sequence[str] = tuple(METHODS)) -> dict[
         if method == "turbo" and found.prior is not None:
             total = found.prior.shared[0, 0] + found.prior.deviation[0, 0]
             row["learned_overlap"] = round(float(found.prior.shared[0, 0] / total), 3)
+            problem = replace(problem, priors=(found.prior,))  # the ceiling is under this prior
     return row | {"results": results}
 
 

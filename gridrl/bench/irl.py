@@ -66,15 +66,12 @@ def run(
     sweep: Any = import_module("irl.sweep")
     made_by = _fingerprint()
     done = _read(kept, made_by) if kept else {}
+    chosen = settings["quick" if quick else "full"]
     todo = [
         (sweep.Cell(kind=kind, overlap=overlap, demonstrations=tuple(episodes)), seed)
+        for some in (chosen["demonstrations"][:1], chosen["demonstrations"][1:])
         for seed in range(settings["seed"], settings["seed"] + number)
-        for episodes, kind, overlap in product(
-            *(
-                settings["quick" if quick else "full"][k]
-                for k in ("demonstrations", "kinds", "overlaps")
-            )
-        )
+        for episodes, kind, overlap in product(some, chosen["kinds"], chosen["overlaps"])
     ]
     rows = []
     for count, (cell, seed) in enumerate(todo):
