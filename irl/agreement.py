@@ -80,7 +80,7 @@ def read_agreement(path: Path) -> Agreement:
     except OSError as error:
         raise IrlError(f"{path}: cannot be read ({error.strerror}).") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise IrlError(f"{path}: this is no TOML file ({str(error):.100}).") from error
+        raise IrlError(f"{path}: this is no TOML file ({error!s:.100}).") from error
     strange = sorted(set(content) - set(_KEYS))
     if strange:
         raise IrlError(f"{path}: nothing is called {strange[0]!r:.60}; known: {', '.join(_KEYS)}.")

@@ -12,6 +12,7 @@ others, every other column is a feature: more of it must be what a positive weig
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,40 +79,39 @@ def read_decisions(path: Path) -> DecisionLog:
     except (UnicodeDecodeError, csv.Error) as error:
         raise IrlError(f"{path}: this is no CSV file in UTF-8.") from error
     features = _features(path, header)
-    start, chosen, table, seen = [0], [], [], set[str]()
-    before: str | None = None
+    table, name, taken = [], [], []
     for line, row in body:
         if len(row) != len(header):
             raise IrlError(f"{path}, line {line}: {len(row)} cells, the header has {len(header)}.")
         cells = dict(zip(header, row, strict=True))
-        name = cells["decision"]
-        if name != before:
-            if name in seen:
-                raise IrlError(
-                    f"{path}, line {line}: decision '{name:.60}' comes twice. Put all its "
-                    "candidates one below the other."
-                )
-            if before is not None:
-                start.append(len(table))
-            seen.add(name)
-            before = name
-        if _number(path, line, "chosen", cells["chosen"]) not in (0.0, 1.0):
+        name.append(cells["decision"])
+        taken.append(_number(path, line, "chosen", cells["chosen"]))
+        if taken[-1] not in (0.0, 1.0):
             raise IrlError(f"{path}, line {line}: chosen must be 0 or 1.")
-        if float(cells["chosen"]):
-            chosen.append(len(table))
-            if len(chosen) > len(start):
-                raise IrlError(f"{path}, line {line}: decision '{name:.60}' chose twice.")
         table.append([_number(path, line, k, cells[k]) for k in features])
-        if len(chosen) < len(start) - 1:
-            raise IrlError(f"{path}, before line {line}: a decision has no candidate chosen.")
-    if not table or len(chosen) < len(start):
-        raise IrlError(f"{path}: the last decision has no candidate chosen, or there is none.")
-    return DecisionLog(
-        features=features,
-        choice=CandidateChoice(
-            features=np.array(table), start=np.array([*start, len(table)]), chosen=np.array(chosen)
-        ),
+    if not table:
+        raise IrlError(f"{path}: there are no decisions below the header.")
+    start = [k for k in range(len(name)) if k == 0 or name[k] != name[k - 1]]
+    begun = [name[k] for k in start]
+    twice = [one for one, count in Counter(begun).items() if count > 1]
+    if twice:
+        raise IrlError(
+            f"{path}: decision '{twice[0]:.60}' comes twice. Put all its candidates one below the "
+            "other."
+        )
+    wrong = np.add.reduceat(taken, start) != 1.0
+    if wrong.any():
+        first = begun[int(np.flatnonzero(wrong)[0])]
+        raise IrlError(
+            f"{path}: {wrong.sum()} decisions do not have exactly one candidate chosen; the first "
+            f"is '{first:.60}'."
+        )
+    choice = CandidateChoice(
+        features=np.array(table),
+        start=np.array([*start, len(table)]),
+        chosen=np.flatnonzero(taken),
     )
+    return DecisionLog(features=features, choice=choice)
 
 
 def write_decisions(

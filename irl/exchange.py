@@ -114,29 +114,35 @@ def read_folder(folder: Path, agreement: Agreement) -> list[SharedMessage]:
         raise IrlError(f"{folder}: {len(paths)} messages; at most {_MAX_PARTIES} parties may join.")
     n = len(agreement.shared)
     limit = 1000 + _BYTES_PER_NUMBER * (n + n * (n + 1) // 2)
-    found = []
-    for path in paths:
-        try:
-            if not path.is_file() or path.stat().st_size > limit:
-                raise IrlError(
-                    f"{path.name}: a message about {n} weights is a file of at most {limit} bytes."
-                )
-            message = read_message(path.read_text(encoding="utf-8"), agreement.schema)
-        except OSError as error:
-            raise IrlError(f"{path.name}: cannot be read ({error.strerror}).") from error
-        except UnicodeDecodeError as error:
-            raise IrlError(f"{path.name}: this is no text in UTF-8.") from error
-        except IrlError as error:
-            raise IrlError(f"{path.name}: {error}") from error
-        if message.eta.size != n:
-            raise IrlError(f"{path.name}: it speaks of {message.eta.size} weights, not of {n}.")
-        if f"{check_name(message.agent)}{SUFFIX}" != path.name:
-            raise IrlError(
-                f"{path.name}: its sender calls itself {message.agent}; a message must lie in the "
-                "file of its sender, or data would count twice."
-            )
-        found.append(message)
-    return found
+    return [_read(path, limit, agreement) for path in paths]
+
+
+def _read(path: Path, limit: int, agreement: Agreement) -> SharedMessage:
+    """One message; every refusal names the file."""
+    n = len(agreement.shared)
+    try:
+        size = path.stat().st_size if path.is_file() else limit + 1
+        text = path.read_text(encoding="utf-8") if size <= limit else ""
+    except OSError as error:
+        raise IrlError(f"{path.name}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise IrlError(f"{path.name}: this is no text in UTF-8.") from error
+    if size > limit:
+        raise IrlError(
+            f"{path.name}: a message about {n} weights is a file of at most {limit} bytes."
+        )
+    try:
+        message = read_message(text, agreement.schema)
+    except IrlError as error:
+        raise IrlError(f"{path.name}: {error}") from error
+    if message.eta.size != n:
+        raise IrlError(f"{path.name}: it speaks of {message.eta.size} weights, not of {n}.")
+    if f"{message.agent}{SUFFIX}" != path.name:
+        raise IrlError(
+            f"{path.name}: its sender calls itself '{message.agent:.60}'; a message must lie in "
+            "the file of its sender, or data would count twice."
+        )
+    return message
 
 
 def _last_mean(audit: Path, agent: str, default: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -38,6 +38,7 @@ class TurboResult:
     shared: Belief
     messages: tuple[SharedMessage, ...]  # of the last round
     change: tuple[float, ...]  # largest move of any weight, by round
+    history: tuple[tuple[SharedMessage, ...], ...]  # messages after each round
     converged: bool
     evidence: float  # log evidence of the prior, nats
 
@@ -150,7 +151,7 @@ class TurboIRL:
             )
         best = max(rough, key=lambda result: result.evidence)
         fine = self._exchange(best.prior, order, tolerance, best)
-        return replace(fine, change=best.change + fine.change)
+        return replace(fine, change=best.change + fine.change, history=best.history + fine.history)
 
     def _exchange(
         self,
@@ -169,6 +170,7 @@ class TurboIRL:
         }
         accuracy = 1e-3 * max(tolerance, 1e-5)
         change: list[float] = []
+        history: list[tuple[SharedMessage, ...]] = []
         while len(change) < order.max_rounds and (not change or change[-1] > tolerance):
             said = dict(held)
             moved = 0.0
@@ -184,7 +186,8 @@ class TurboIRL:
                 )
                 held[i] = _damped(held.get(i), new, order.damping)
             change.append(moved)
-        messages = tuple(held[i] for i in agents)
+            history.append(tuple(held[i] for i in agents))
+        messages = history[-1]
         return TurboResult(
             agents=tuple(agent.name for agent in self.agents),
             shared_names=self.shared,
@@ -193,6 +196,7 @@ class TurboIRL:
             shared=fuse(prior, messages),
             messages=messages,
             change=tuple(change),
+            history=tuple(history),
             converged=change[-1] <= tolerance and all(fit.converged for fit in fits.values()),
             evidence=log_evidence(prior, messages),
         )
