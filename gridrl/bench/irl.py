@@ -2,7 +2,8 @@
 
 A row is one world of one cell of the sweep (`irl.sweep.run`); it is written as soon as it is done,
 and the next run goes on from there. The document's head holds what is not rows: the fixed point
-against the joint fit, the coverage of intervals, the speed, and the cells with their intervals.
+against the joint fit, the coverage of intervals, the speed, operators of a grid, and the cells
+with their intervals.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ import numpy as np
 
 from gridrl.bench.contender import checkout
 from gridrl.bench.document import document, write
-from gridrl.bench.irl_cells import cells, targets
+from gridrl.bench.irl_cells import cells, grid_cells, grid_targets, targets
 from gridrl.bench.irl_speed import speed
 from gridrl.errors import CaseError
 
@@ -57,7 +58,7 @@ def run(
         Worlds of each cell; 20 by default.
     kept : Path
         A file that grows by one line per row. Rows that it already has are not run again if the
-        code that made them is the same.
+        code that made them is the same. Ctrl-C ends the sweep; what is finished is judged.
     """
     settings = suite()
     number = seeds or (3 if quick else int(settings["seeds"]))
@@ -73,44 +74,71 @@ def run(
         for seed in range(settings["seed"], settings["seed"] + number)
         for episodes, kind, overlap in product(some, chosen["kinds"], chosen["overlaps"])
     ]
-    rows = []
-    for count, (cell, seed) in enumerate(todo):
-        key = f"{cell.name} {seed}"
-        progress(count / len(todo), key)
-        if key not in done:
-            done[key] = sweep.run(cell, seed)
-            if kept:
-                with kept.open("a", encoding="utf-8") as file:
-                    file.write(
-                        json.dumps({"made_by": made_by, "key": key, "row": done[key]}) + "\n"
-                    )
-        rows.append(done[key])
-    say("irl: fixed point, coverage, speed")
-    return _with_head(document(SUITE, rows, seed=settings["seed"], note="quick" if quick else ""),
-                      worlds=20 if quick else settings["worlds"],
-                      sides=settings["speed_sides"][: 2 if quick else None])  # fmt: skip
+    rows, note = [], "quick" if quick else ""
+    try:
+        for count, (cell, seed) in enumerate(todo):
+            key = f"{cell.name} {seed}"
+            progress(count / len(todo), key)
+            if key not in done:
+                done[key] = sweep.run(cell, seed)
+                if kept:
+                    _keep(kept, {"made_by": made_by, "key": key, "row": done[key]})
+            rows.append(done[key])
+    except KeyboardInterrupt:
+        note = f"cut short: {len(rows)} of {len(todo)} worlds"
+    if not rows:
+        raise CaseError("No world is finished yet, so there is nothing to show.")
+    say("irl: fixed point, coverage, speed, grid")
+    made = document(SUITE, [], seed=settings["seed"], note=note)
+    made |= _exchange(settings, quick=quick)
+    made |= _judged(rows, _grid(settings, number, quick=quick))
+    return made | {"rows": rows}
 
 
-def _with_head(made: dict[str, Any], *, worlds: int, sides: list[int]) -> dict[str, Any]:
-    """The document with what is not rows, and the aggregates of the rows."""
+def _exchange(settings: dict[str, Any], *, quick: bool) -> dict[str, Any]:
+    """What speaks of the exchange itself, and its speed."""
     checks: Any = import_module("irl.checks")
-    point = checks.fixed_point(np.random.default_rng(made["seed"]))
-    ours = checks.coverage90(worlds, np.random.default_rng(made["seed"]))
-    twice = checks.coverage90(worlds, np.random.default_rng(made["seed"]), counting_twice=True)
-    rows = made.pop("rows")
-    found = cells(rows)
-    return made | {
+    seed, worlds = settings["seed"], 20 if quick else settings["worlds"]
+    point = checks.fixed_point(np.random.default_rng(seed))
+    ours = checks.coverage90(worlds, np.random.default_rng(seed))
+    twice = checks.coverage90(worlds, np.random.default_rng(seed), counting_twice=True)
+    return {
         "fixed_point": asdict(point),
-        "coverage90": ours[0],
-        "coverage90_error": ours[1],
-        "coverage90_double_counting": twice[0],
-        "coverage90_double_counting_error": twice[1],
-        "speed": [speed(side) for side in sides],
-        "targets": targets(found, rows),
-        "gridworld": found,
-        "grid": [],
-        "rows": rows,
-    }
+        "coverage90": ours[0], "coverage90_error": ours[1],
+        "coverage90_double_counting": twice[0], "coverage90_double_counting_error": twice[1],
+        "speed": [speed(side) for side in settings["speed_sides"][: 2 if quick else None]],
+    }  # fmt: skip
+
+
+def _grid(settings: dict[str, Any], seeds: int, *, quick: bool) -> list[Row]:
+    """Planted operators of a grid; rows of all worlds."""
+    if quick:
+        return []
+    study: Any = import_module("irl.grid_study")
+    given = settings["grid"]
+    places = study.situations(
+        given["scenario"], max(given["decisions"]), given["held_out"],
+        np.random.default_rng(settings["seed"]),
+    )  # fmt: skip
+    return [
+        study.run(places, seed, decisions=given["decisions"], spread=spread, demonstrator=who)
+        for who, spread in product(given["demonstrators"], given["spreads"])
+        for seed in range(settings["seed"], settings["seed"] + seeds)
+    ]
+
+
+def _judged(rows: list[Row], grid: list[Row]) -> dict[str, Any]:
+    """Means over worlds, and what was aimed at."""
+    found, on_grid = cells(rows), grid_cells(grid)
+    return {
+        "targets": targets(found, rows) + grid_targets(on_grid), "gridworld": found,
+        "grid": on_grid,
+    }  # fmt: skip
+
+
+def _keep(path: Path, entry: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
 
 
 def _read(path: Path, made_by: str) -> dict[str, Row]:

@@ -16,6 +16,7 @@ Row = dict[str, Any]
 OURS = "turbo"
 # Methods that share something without being the ceiling, or knowing the truth.
 RIVALS = ("pooled", "fedavg", "multitask")
+GRID = ("shared_error", "utility_correlation", "regret", "regret_strange", "top1", "nll")
 METRICS = ("correlation", "std_mse", "evd_hard", "evd_soft", "epic", "nll")
 MAIN = [100, 100, 5]
 
@@ -36,6 +37,50 @@ def cells(rows: Sequence[Row]) -> list[Row]:
                 line |= _reduction(worlds, method, metric, drawn)
             line["cpu_s"] = float(_values(worlds, method, "cpu_s").mean())
             out.append(line)
+    return out
+
+
+def grid_cells(rows: Sequence[Row]) -> list[Row]:
+    """One row for each demonstrator, spread and method of the study on a grid."""
+    out = []
+    keys = ("demonstrator", "spread")
+    for cell in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        worlds = [row for row in rows if tuple(row[key] for key in keys) == cell]
+        drawn = resamples(len(worlds), np.random.default_rng(0))
+        for method in worlds[0]["results"]:
+            line = dict(zip(keys, cell, strict=True))
+            line |= {"decisions": worlds[0]["decisions"], "method": method, "seeds": len(worlds)}
+            for metric in GRID:
+                line |= _mean(_values(worlds, method, metric), drawn, metric)
+            for metric in ("shared_error", "regret", "regret_strange"):
+                line |= _reduction(worlds, method, metric, drawn)
+            if method == OURS:
+                line["rates_covered"] = float(np.mean([row["rates_covered"] for row in worlds]))
+            out.append(line)
+    return out
+
+
+def grid_targets(found: Sequence[Row]) -> list[Row]:
+    """What was aimed at on the grid: operators as the model has them."""
+    out = []
+    lines = [line for line in found if line["demonstrator"] == "boltzmann"]
+    for line in lines:
+        where = f"grid, spread {line['spread']:g}"
+        if line["method"] == OURS:
+            for metric, wanted, most in (
+                ("shared_error", 0.2, True),
+                ("utility_correlation", 0.98, False),
+            ):
+                out.append(
+                    _target(f"{where}: {metric}", wanted, line[metric], line[f"{metric}_low"],
+                            line[f"{metric}_high"], most=most)
+                )  # fmt: skip
+        if line["method"] == "independent":
+            for metric, wanted in (("shared_error", 70.0), ("regret", 30.0)):
+                name = f"{metric}_turbo_below_pct"
+                what = f"{where}: {metric} below independent, %"
+                out.append(_target(what, wanted, line[name], line[f"{name}_low"],
+                                   line[f"{name}_high"]))  # fmt: skip
     return out
 
 

@@ -21,6 +21,16 @@ SHOWN = {
 }  # fmt: skip
 
 
+GRID = {
+    "method": "method", "shared_error": "error of shared weights",
+    "utility_correlation": "correlation of utility", "regret": "regret",
+    "regret_strange": "regret, strange switching", "top1": "best guess right",
+    "nll": "held-out nats",
+    "shared_error_turbo_below_pct": "error: turbo below by %",
+    "regret_turbo_below_pct": "regret: turbo below by %",
+}  # fmt: skip
+
+
 def summary(made: Row) -> str:
     """What was aimed at and what came out, then the exchange itself and its speed."""
     head = ["aim", "target", "measured", "95 % interval", "met"]
@@ -63,7 +73,23 @@ def tables(made: Row) -> str:
         title = f"{kind}, overlap {overlap}, episodes {episodes} ({lines[0]['seeds']} worlds)"
         body = [[cell(line, key) for key in SHOWN] for line in lines]
         parts.append(f"#### {title}\n\n{markdown(list(SHOWN.values()), body)}")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts + _on_grid(made["grid"])) + "\n"
+
+
+def _on_grid(grid: Sequence[Row]) -> list[str]:
+    parts = []
+    for who, spread in dict.fromkeys((x["demonstrator"], x["spread"]) for x in grid):
+        lines = [x for x in grid if (x["demonstrator"], x["spread"]) == (who, spread)]
+        decisions = "/".join(map(str, lines[0]["decisions"]))
+        title = f"grid, {who} operators, spread {spread:g}, decisions {decisions}"
+        body = [[cell(line, key) for key in GRID] for line in lines]
+        covered = next(x["rates_covered"] for x in lines if x["method"] == OURS)
+        parts += [
+            f"#### {title} ({lines[0]['seeds']} worlds)",
+            markdown(list(GRID.values()), body),
+            f"90 % intervals of the judged operator's exchange rates cover {covered:.2f}.",
+        ]
+    return parts
 
 
 def cell(line: Row, key: str) -> str:

@@ -53,6 +53,7 @@ def render_irl() -> None:
     made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     made["gridworld"] = irl_cells.cells(made["rows"])
     made["targets"] = irl_cells.targets(made["gridworld"], made["rows"])
+    made["targets"] += irl_cells.grid_targets(made["grid"])
     made["rows"] = made.pop("rows")  # stays last
     irl.save(path.parent, made)
     text = tables(made).replace("(irl.svg)", "(../benchmarks/results/irl.svg)")
