@@ -70,9 +70,9 @@ def run(
     chosen = settings["quick" if quick else "full"]
     todo = [
         (sweep.Cell(kind=kind, overlap=overlap, demonstrations=tuple(episodes)), seed)
-        for some in (chosen["demonstrations"][:1], chosen["demonstrations"][1:])
+        for episodes in chosen["demonstrations"]
         for seed in range(settings["seed"], settings["seed"] + number)
-        for episodes, kind, overlap in product(some, chosen["kinds"], chosen["overlaps"])
+        for kind, overlap in product(chosen["kinds"], chosen["overlaps"])
     ]
     rows, note = [], "quick" if quick else ""
     try:
