@@ -16,6 +16,7 @@ from irl.priors import check_covariance, square_root
 
 # Of a loss, relative to its size: sums over some thousand observations.
 _ROUNDING = 1e-12
+_STUCK = "no step lowers the loss; rescale the features, they differ too much in size"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -101,28 +102,18 @@ def _search(
             continue
         if moved is None:
             # Rounding of the loss ends the search a little above the tolerance.
-            if np.abs(slope).max() <= 1e-5 * (1.0 + np.abs(gradient).max()):
-                return z, count, "converged to rounding"
-            return (
-                z,
-                count,
-                ("no step lowers the loss; rescale the features, they differ too much in size"),
-            )
+            rounding = np.abs(slope).max() <= 1e-5 * (1.0 + np.abs(gradient).max())
+            return z, count, "converged to rounding" if rounding else _STUCK
         before, turned = z, slope
         z, loss, gradient = moved
         slope = root.T @ gradient + z
         inverse, fresh = _updated(inverse, z - before, slope - turned), False
     largest = np.abs(slope).max(initial=0.0)
-    if largest <= tolerance:
-        return z, max_iterations, "converged"
-    return (
-        z,
-        max_iterations,
-        (
-            f"stopped after {max_iterations} steps with a gradient of {largest:.2g}; "
-            "allow more steps, or narrow the prior"
-        ),
+    reason = (
+        f"stopped after {max_iterations} steps with a gradient of {largest:.2g}; "
+        "allow more steps, or narrow the prior"
     )
+    return z, max_iterations, "converged" if largest <= tolerance else reason
 
 
 def _inverse_hessian(

@@ -106,7 +106,7 @@ def _exchange(settings: dict[str, Any], *, quick: bool) -> dict[str, Any]:
         "fixed_point": asdict(point),
         "coverage90": ours[0], "coverage90_error": ours[1],
         "coverage90_double_counting": twice[0], "coverage90_double_counting_error": twice[1],
-        "speed": [speed(side) for side in settings["speed_sides"][: 2 if quick else None]],
+        "speed": [speed(**one) for one in settings["speed"][: 2 if quick else None]],
     }  # fmt: skip
 
 

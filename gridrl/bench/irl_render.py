@@ -54,10 +54,11 @@ def _exchange(made: Row) -> str:
         f"{ours:.3f} ± {errors[0]:.3f}; with messages fed back (double counting) "
         f"{twice:.3f} ± {errors[1]:.3f}."
     )
-    head = ["states", "ours, ms", "plain dense NumPy, ms", "ratio", "tight NumPy, ms", "ratio"]
+    head = ["states", "horizon", "discount", "ours, ms", "plain dense NumPy, ms", "ratio",
+            "tight NumPy, ms", "ratio"]  # fmt: skip
     body = [
-        [str(s["states"]), f"{s['ours_ms']:.3g}", f"{s['plain_ms']:.3g}", _times(s["ratio_plain"]),
-         f"{s['tight_ms']:.3g}", _times(s["ratio_tight"])]
+        [str(s["states"]), str(s["horizon"] or "endless"), str(s["discount"]), _ms(s["ours_ms"]),
+         _ms(s["plain_ms"]), _times(s["ratio_plain"]), _ms(s["tight_ms"]), _times(s["ratio_tight"])]
         for s in made["speed"]
     ]  # fmt: skip
     speed = "Soft value iteration with occupancy, one reward, one thread:"
@@ -107,8 +108,12 @@ def _range(low: float | None, high: float | None, digits: int = 3) -> str:
     return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
 def _times(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.0f}x"
+    return "" if ratio is None else f"{ratio:.0f}x"
 
 
 def draw(lines: Sequence[Row], path: Path) -> None:

@@ -91,6 +91,9 @@ def test_plain_and_tight_numpy_give_our_visits() -> None:
     # Discounted visits of twenty steps sum to (1 - 0.95^20) / 0.05, whatever the policy.
     table = np.zeros((2, 1, 2))
     table[:, 0, 1] = 1.0
+    endless = irl_speed.speed(3, horizon=0)
+    assert endless["equal"]
+    assert endless["ratio_tight"] is None
     for one in (irl_speed.plain, irl_speed.tight):
         visits = one(table, np.array([1.0, -1.0]), 0.95, 20, np.array([1.0, 0.0]))
         np.testing.assert_allclose(visits, [1.0, (1 - 0.95**20) / 0.05 - 1.0])
