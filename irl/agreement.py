@@ -12,7 +12,6 @@
 All of it enters the schema of a message: parties that agreed on different things cannot mix.
 """
 
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from irl.priors import TurboPrior, iid
 
 _MAX_SHARED = 100
 _MAX_BYTES = 100_000
+_LARGEST = 1e9  # of a scale or standard deviation
 _KEYS = ("shared", "units", "scale", "shared_sd", "deviation_sd", "own_sd")
 
 
@@ -48,9 +48,9 @@ class Agreement:
         sizes = {"shared_sd": self.shared_sd, "own_sd": self.own_sd}
         sizes |= {f"scale of {k}": x for k, x in zip(self.shared, self.scale, strict=True)}
         for name, value in sizes.items():
-            if not (math.isfinite(value) and value > 0):
-                raise IrlError(f"{name} is {value:g}; it must be above 0.")
-        if not (math.isfinite(self.deviation_sd) and self.deviation_sd >= 0):
+            if not 1 / _LARGEST <= value <= _LARGEST:
+                raise IrlError(f"{name} is {value:g}; it must be above 0 and below {_LARGEST:g}.")
+        if not 0 <= self.deviation_sd <= _LARGEST:
             raise IrlError(f"deviation_sd is {self.deviation_sd:g}; it must be at least 0.")
 
     @property

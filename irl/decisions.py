@@ -24,6 +24,7 @@ from irl.errors import IrlError
 from irl.likelihood import CandidateChoice
 
 _FIXED = ("decision", "chosen")
+_LARGEST = 1e12  # of a feature: beyond it differences between candidates are lost
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -146,4 +147,6 @@ def _number(path: Path, line: int, column: str, cell: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise IrlError(f"{path}, line {line}: {column} is '{cell:.40}', not a finite number.")
+    if abs(value) > _LARGEST:
+        raise IrlError(f"{path}, line {line}: {column} is {value:g}; use another unit.")
     return value

@@ -30,6 +30,7 @@ SUFFIX = ".message.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _MAX_PARTIES = 200
 _BYTES_PER_NUMBER = 32
+_ENTRY = {"at", "agent", "round", "heard", "said", "shared", "change"}
 # Moves of the shared weights below this are not worth another round.
 SETTLED = 1e-3
 
@@ -147,7 +148,7 @@ def _read(path: Path, limit: int, agreement: Agreement) -> SharedMessage:
 
 def _last_mean(audit: Path, agent: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
     """The shared weights after this party's last turn; far away where no log says so."""
-    means = [e["shared"] for e in read_audit(audit) if e.get("agent") == agent and "shared" in e]
+    means = [entry["shared"] for entry in read_audit(audit) if entry["agent"] == agent]
     if not means or len(means[-1]) != default.size:
         return np.full_like(default, np.inf)
     return np.array(means[-1], dtype=np.float64)
@@ -161,16 +162,23 @@ def read_audit(path: Path) -> list[dict[str, Any]]:
     IrlError
         A line is not one of ours.
     """
-    if not path.is_file():
+    if not path.exists():
         return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise IrlError(f"{path}: this audit log cannot be read.") from error
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-        except ValueError as error:
-            raise IrlError(f"{path}, line {number}: this is no line of an audit log.") from error
-        if not isinstance(entry, dict):
-            raise IrlError(f"{path}, line {number}: this is no line of an audit log.")
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict) or not entry.keys() >= _ENTRY:
+            raise IrlError(
+                f"{path}, line {number}: this is no line of an audit log. Move the file away, or "
+                "name another with --audit."
+            )
         entries.append(entry)
     return entries
 

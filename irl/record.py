@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from irl.agreement import Agreement
 from irl.errors import IrlError
 from irl.exchange import Turn, misaligned, read_audit
-from irl.fusion import Belief, information, interval
+from irl.fusion import Belief, information, interval, log_evidence
 from irl.identifiability import report
 from irl.maxent import Fit
 from irl.messages import SharedMessage, read_message
@@ -50,7 +50,7 @@ def of_result(
     return _document(
         result.shared_names, units, scale, result.prior, result.shared, agents,
         rounds=_rounds(result.prior, result.history, result.change),
-        misaligned=result.misaligned, converged=result.converged,
+        misaligned=result.misaligned, converged=result.converged, evidence=result.evidence,
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def of_turn(turn: Turn, agreement: Agreement, audit: Path) -> Document:
     prior = agreement.prior
     history, change = [], []
     for entry in read_audit(audit):
-        if entry.get("agent") == turn.agent and isinstance(entry.get("heard"), list):
+        if entry["agent"] == turn.agent:
             said = [*entry["heard"], entry["said"]]
             history.append(
                 [read_message(json.dumps(one["message"]), agreement.schema) for one in said]
@@ -72,13 +72,14 @@ def of_turn(turn: Turn, agreement: Agreement, audit: Path) -> Document:
         agreement.shared, agreement.units, agreement.scale, prior, turn.shared, [agent],
         rounds=_rounds(prior, history, change),
         misaligned=misaligned(agreement, [*turn.heard, turn.message]), converged=turn.settled,
+        evidence=log_evidence(prior, [*turn.heard, turn.message]),
     )  # fmt: skip
 
 
 def _document(
     shared: Sequence[str], units: Sequence[str], scale: Sequence[float], prior: TurboPrior,
     belief: Belief, agents: list[Document], *, rounds: list[Document],
-    misaligned: Sequence[str], converged: bool,
+    misaligned: Sequence[str], converged: bool, evidence: float,
 ) -> Document:  # fmt: skip
     ends = interval(belief, 0.9)
     total = np.trace(prior.shared) + np.trace(prior.deviation)
@@ -99,6 +100,7 @@ def _document(
         "likeness": float(np.trace(prior.shared) / total),
         "misaligned": list(misaligned),
         "converged": converged,
+        "log_evidence": evidence,
     }
 
 
@@ -182,7 +184,7 @@ def summary(document: Mapping[str, Any]) -> str:
     for rate in document["rates"]:
         bounded = rate["low"] is not None and rate["high"] is not None
         lines.append(
-            f"One unit of {rate['of']} is worth {rate['value']:.3g} of {rate['per']} "
+            f"One unit of {rate['of']} is worth {rate['value'] or 0.0:.3g} of {rate['per']} "
             + (f"[{rate['low']:.3g}, {rate['high']:.3g}]" if bounded else "(not bounded by data)")
         )
     for agent in document["agents"]:
@@ -192,6 +194,7 @@ def summary(document: Mapping[str, Any]) -> str:
         if not agent["converged"]:
             lines.append(f"  NOT converged: {agent['reason']}")
     lines += [f"{name}: its data speak against the others." for name in document["misaligned"]]
+    lines.append(f"Log evidence of this prior: {document['log_evidence']:.2f} nats.")
     return "\n".join(lines)
 
 
@@ -235,22 +238,56 @@ def read(path: Path) -> Document:
 
 
 def _complete(content: Document) -> bool:
+    """Whether everything is there that a report shows."""
     lists = ("shared", "weights", "rates", "agents", "rounds", "misaligned", "scale", "units")
     if not all(isinstance(content.get(key), list) for key in lists):
         return False
-    numbers = ("mean", "low", "high")
-    weights = [*content["weights"]]
+    groups = [(content["weights"], content["units"], str)]
     for agent in content["agents"]:
-        if not isinstance(agent, dict) or not isinstance(agent.get("weights"), list):
+        fits = isinstance(agent, dict) and {"name", "decisions", "converged", "reason"} <= set(
+            agent
+        )
+        if not fits or not all(isinstance(agent.get(k), list) for k in ("told", "not_told")):
             return False
-        if not all(k in agent for k in ("name", "decisions", "told", "not_told", "converged")):
-            return False
-        weights += agent["weights"]
-    if not isinstance(content.get("likeness"), int | float):
+        groups.append((agent.get("weights"), agent["told"], int | float))
+    return (
+        len(groups) > 1
+        and all(_complete_weights(*group) for group in groups)
+        and all(map(_complete_round, content["rounds"]))
+        and all(map(_complete_rate, content["rates"]))
+        and all(_is_number(content.get(key)) for key in ("likeness", "log_evidence"))
+        and isinstance(content.get("made"), str)
+        and "converged" in content
+    )
+
+
+def _complete_weights(weights: Any, beside: list[Any], kind: Any) -> bool:
+    if not isinstance(weights, list) or not weights or len(weights) != len(beside):
         return False
-    return bool(content["weights"]) and all(
+    return all(isinstance(x, kind) for x in beside) and all(
         isinstance(w, dict)
         and isinstance(w.get("name"), str)
-        and all(isinstance(w.get(k), int | float) for k in numbers)
+        and all(_is_number(w.get(k)) for k in ("mean", "low", "high"))
         for w in weights
     )
+
+
+def _complete_round(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("told"), dict):
+        return False
+    return (entry.get("change") is None or _is_number(entry["change"])) and all(
+        isinstance(told, dict) and all(_is_number(told.get(k)) for k in ("heard", "said"))
+        for told in entry["told"].values()
+    )
+
+
+def _complete_rate(rate: Any) -> bool:
+    if not isinstance(rate, dict) or not all(isinstance(rate.get(k), str) for k in ("of", "per")):
+        return False
+    return all(
+        k in rate and (rate[k] is None or _is_number(rate[k])) for k in ("value", "low", "high")
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e300

@@ -113,6 +113,7 @@ def test_features_are_found_by_name_and_scaled_as_agreed(tmp_path: Path) -> None
         ("decision,chosen,x\n1,1,0\n2,1,1\n1,1,1\n", "'1' comes twice"),
         ("decision,chosen,x\n1,1\n", "line 2: 2 cells, the header has 3"),
         ('decision,chosen,x\n"1,1,2\n', "no CSV"),
+        ("decision,chosen,x\n1,1,1e300\n", "use another unit"),
     ),
 )
 def test_decisions_that_make_no_sense_are_named(tmp_path: Path, text: str, words: str) -> None:
@@ -135,6 +136,7 @@ def test_decisions_that_make_no_sense_are_named(tmp_path: Path, text: str, words
         ("shared = ['a']\ndeviation_sd = -1", "must be at least 0"),
         ("shared = ['a']\nsecret = 1", "nothing is called 'secret'"),
         ("shared = [", "no TOML"),
+        ("shared = ['a']\nscale = [1e-30]", "above 0 and below"),
     ),
 )
 def test_agreements_that_say_nothing_are_named(tmp_path: Path, text: str, words: str) -> None:
@@ -157,6 +159,47 @@ def test_hostile_messages_are_refused_by_name(tmp_path: Path, content: bytes, wo
     (tmp_path / f"evil{SUFFIX}").write_bytes(content)
     with pytest.raises(IrlError, match=f"evil{SUFFIX}: .*({words})"):
         read_folder(tmp_path, AGREED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"precision": [1e300, 0, 0, 1e300, 0, 1e300]},
+        {"eta": [1e300, 0, 0]},
+        {"evidence": -1e308},
+        {"n_observation": 10**30},
+        {"round": 10**400},
+    ),
+)
+def test_numbers_that_no_data_give_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    play(tmp_path, {"north": 20}, rounds=1)
+    path = tmp_path / "box" / f"north{SUFFIX}"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(IrlError, match="which no data give"):
+        read_folder(tmp_path / "box", AGREED)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    (
+        ("rounds", [{"change": "x", "told": {}}]),
+        ("rounds", [{"change": None, "told": {"a": 1}}]),
+        ("rates", [{"of": "a", "per": "b"}]),
+        ("units", []),
+        ("agents", [{"name": "x"}]),
+        ("agents", []),
+        ("log_evidence", None),
+    ),
+)
+def test_records_that_were_tampered_with_are_refused(tmp_path: Path, key: str, value: Any) -> None:
+    turns = play(tmp_path, {"north": 30}, rounds=1)
+    made = of_turn(turns["north"], AGREED, tmp_path / "north.jsonl")
+    save(tmp_path / "fit.json", made | {key: value})
+    with pytest.raises(IrlError, match="missing or of another type"):
+        read(tmp_path / "fit.json")
+    (tmp_path / "north.jsonl").write_text("{}\n")
+    with pytest.raises(IrlError, match="line 1: this is no line of an audit log"):
+        read_audit(tmp_path / "north.jsonl")
 
 
 def test_nobody_speaks_for_another_and_nobody_under_other_terms(tmp_path: Path) -> None:
