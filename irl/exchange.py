@@ -49,7 +49,9 @@ class Turn:
 
     @property
     def settled(self) -> bool:
-        return self.change is not None and self.change <= SETTLED
+        """Whether weights no longer move, and everybody else has answered what it heard."""
+        answered = bool(self.heard) and all(message.round > 0 for message in self.heard)
+        return answered and self.change is not None and self.change <= SETTLED
 
 
 def check_name(name: str) -> str:

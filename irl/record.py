@@ -242,7 +242,7 @@ def _complete(content: Document) -> bool:
     lists = ("shared", "weights", "rates", "agents", "rounds", "misaligned", "scale", "units")
     if not all(isinstance(content.get(key), list) for key in lists):
         return False
-    groups = [(content["weights"], content["units"], str)]
+    groups: list[tuple[Any, list[Any], Any]] = [(content["weights"], content["units"], str)]
     for agent in content["agents"]:
         fits = isinstance(agent, dict) and {"name", "decisions", "converged", "reason"} <= set(
             agent

@@ -65,6 +65,15 @@ def test_parties_reach_the_joint_fit_by_files(tmp_path: Path) -> None:
         np.testing.assert_allclose(turn.shared.mean, shared, atol=1e-5)
 
 
+def test_nothing_is_settled_before_all_have_answered(tmp_path: Path) -> None:
+    assert not play(tmp_path, {"north": 60}, rounds=3)["north"].settled
+    turns = play(tmp_path, {"south": 20}, rounds=1)
+    assert not turns["south"].settled
+    turns = play(tmp_path, {"north": 60, "south": 20}, rounds=2)
+    assert turns["north"].settled
+    assert turns["south"].settled
+
+
 def test_a_message_says_nothing_of_own_weights_and_single_decisions(tmp_path: Path) -> None:
     sizes = []
     for n in (20, 2000):
