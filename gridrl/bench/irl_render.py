@@ -73,7 +73,7 @@ def tables(made: Row) -> str:
         kind, overlap, episodes = name.split(" ")
         title = f"{kind}, overlap {overlap}, episodes {episodes} ({lines[0]['seeds']} worlds)"
         body = [[cell(line, key) for key in SHOWN] for line in lines]
-        parts.append(f"#### {title}\n\n{markdown(list(SHOWN.values()), body)}")
+        parts.append(f"### {title}\n\n{markdown(list(SHOWN.values()), body)}")
     return "\n\n".join(parts + _on_grid(made["grid"])) + "\n"
 
 
@@ -86,7 +86,7 @@ def _on_grid(grid: Sequence[Row]) -> list[str]:
         body = [[cell(line, key) for key in GRID] for line in lines]
         covered = next(x["rates_covered"] for x in lines if x["method"] == OURS)
         parts += [
-            f"#### {title} ({lines[0]['seeds']} worlds)",
+            f"### {title} ({lines[0]['seeds']} worlds)",
             markdown(list(GRID.values()), body),
             f"90 % intervals of the judged operator's exchange rates cover {covered:.2f}.",
         ]
