@@ -13,6 +13,7 @@ from gridrl.bench.render import markdown, provenance
 Row = dict[str, Any]
 # Methods in the picture; the table has all.
 DRAWN = (OURS, "independent", "deep_maxent", "multitask_oracle", "pooled", "fedavg")
+_LEAST = 1e-3  # value difference at which the axis begins
 SHOWN = {
     "method": "method", "correlation": "correlation", "std_mse": "standardised MSE",
     "evd_hard": "EVD, hard", "evd_soft": "EVD, soft", "epic": "EPIC", "nll": "held-out nats",
@@ -133,7 +134,8 @@ def draw(lines: Sequence[Row], path: Path) -> None:
         axes[row][0].set_ylabel(metrics[metric])
     for panel in axes[-1]:
         panel.set_xlabel("overlap of rewards")
-    axes[0][-1].legend(fontsize="small")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -146,10 +148,14 @@ def _panel(panel: Any, lines: Sequence[Row], metric: str) -> None:
             np.array([line[key] for line in here], np.float64)
             for key in ("overlap", metric, f"{metric}_low", f"{metric}_high")
         )
+        if metric == "evd_hard":  # spans decades; what is below is as good as nothing
+            y, low, high = (np.maximum(part, _LEAST) for part in (y, low, high))
         panel.errorbar(
             x + 0.006 * (number - 2), y, yerr=[y - low, high - y], label=method, capsize=2,
             color=COLOURS[number], linestyle=DASHES[number % len(DASHES)],
             linewidth=2.2 if method == OURS else 1.2,
         )  # fmt: skip
-    panel.set_ylim(bottom=0.0)
+    if metric == "evd_hard":
+        panel.set_yscale("log")
+    panel.set_ylim(bottom=_LEAST if metric == "evd_hard" else 0.0)
     panel.grid(visible=True, alpha=0.3)
