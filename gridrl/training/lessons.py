@@ -16,9 +16,11 @@ from gridrl.env.view import static_of
 from gridrl.env.world import World
 from gridrl.errors import PolicyError
 from gridrl.graphs.candidate import CandidateView
+from gridrl.policies.policy import Policy
 from gridrl.policies.tokens import tokens_of
 from gridrl.training.expert import Lesson, Say, joined, lesson
 from gridrl.training.imitation import Course
+from gridrl.training.practice import visited
 from gridrl.training.states import Trouble, draw_states
 
 SPARE = 2.5  # states drawn for one that is kept
@@ -95,6 +97,24 @@ def course_of(syllabus: Syllabus, seed: int, *, keep: Path | None = None, say: S
         name=syllabus.scenario, view=view,
         tokens=tokens_of(view, choices.set_busbar, choices.set_line), lessons=joined(parts),
     )  # fmt: skip
+
+
+def practised(
+    syllabus: Syllabus, seed: int, turn: int, policy: Policy, size: int, *, keep: Path, say: Say
+) -> Lesson | None:
+    """The expert's marks of what a policy runs into in a scenario's own training pack."""
+    path = keep / f"{_digest(syllabus, seed, 0)}-practice{turn}.npz"
+    if path.is_file():
+        return read_lesson(path)
+    say(f"{syllabus.scenario}: practice {turn}")
+    world = worlds_of(replace(syllabus, variants=1), seed)[0]
+    choices = all_choices(world)
+    state = visited(world, choices, policy, size, np.random.default_rng([seed, turn]))
+    if state is None:
+        return None
+    made = lesson(world, choices, state, most=syllabus.most)
+    write_lesson(path, made)
+    return made
 
 
 def _drawn(world: World, syllabus: Syllabus, size: int, rng: np.random.Generator) -> Lesson | None:

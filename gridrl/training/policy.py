@@ -9,7 +9,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,25 @@ import torch
 import gridrl
 from gridrl.errors import PolicyError
 from gridrl.policies.gnn import OrderScorer, Shape
+from gridrl.policies.learned import Learned
 from gridrl.policies.weights import save_weights
-from gridrl.training.expert import Say
+from gridrl.training.expert import Say, joined
 from gridrl.training.imitation import Course, Learner, Pace, rate
-from gridrl.training.lessons import Syllabus, course_of, held_back, sizes
+from gridrl.training.lessons import Syllabus, course_of, held_back, practised, sizes
 
 CHECKPOINT_EVERY = 100  # steps
-RATE_EVERY = 500
 CHECKED = 0.05  # share of the lessons kept to check with
 COLUMNS = ("step", "choice", "loading")
 Bar = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Practice:
+    """How often the policy operates grids itself, to learn from where that leads."""
+
+    turns: int = 2  # spread evenly over the steps
+    states: int = 300  # of each scenario and turn
+    k: int = 5  # orders that it simulates meanwhile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,7 @@ class Plan:
     seed: int = 0
     network: Shape = field(default_factory=Shape)
     learning: Pace = field(default_factory=Pace)
+    practice: Practice = field(default_factory=Practice)
     lessons: tuple[Syllabus, ...] = (
         Syllabus(scenario="ieee5", states=600, variants=4),
         Syllabus(scenario="ieee14", states=5000, variants=10, most=300),
@@ -54,6 +64,7 @@ class Plan:
 
 QUICK = Plan(
     learning=Pace(steps=1500),
+    practice=Practice(turns=1, states=150),
     lessons=(
         Syllabus(scenario="ieee14", states=2000, variants=6, most=300),
         Syllabus(scenario="ieee30", states=600, variants=4, most=100),
@@ -61,8 +72,11 @@ QUICK = Plan(
 )
 
 
+TABLES: dict[str, type[Any]] = {"network": Shape, "learning": Pace, "practice": Practice}
+
+
 def read_plan(path: Path) -> Plan:
-    """A plan from a TOML file: ``seed``, [network], [learning] and one [[lessons]] for each grid.
+    """A plan from TOML: ``seed``, [network], [learning], [practice], [[lessons]] for each grid.
 
     Raises
     ------
@@ -73,19 +87,18 @@ def read_plan(path: Path) -> Plan:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as broken:
         raise PolicyError(f"{path} cannot be read as a plan: {broken}.") from broken
-    strange = set(found) - {"seed", "network", "learning", "lessons"}
+    strange = set(found) - {"seed", "lessons", *TABLES}
     if strange:
         raise PolicyError(
             f"{path.name}: there is no entry '{min(strange)}'. There are seed, [network], "
-            "[learning] and [[lessons]]."
+            "[learning], [practice] and [[lessons]]."
         )
     parts: dict[str, Any] = {}
     if "seed" in found:
         parts["seed"] = _number(path, "seed", found["seed"])
-    if "network" in found:
-        parts["network"] = _made(path, "network", Shape, found["network"])
-    if "learning" in found:
-        parts["learning"] = _made(path, "learning", Pace, found["learning"])
+    for name, kind in TABLES.items():
+        if name in found:
+            parts[name] = _made(path, name, kind, found[name])
     if "lessons" in found:
         if not isinstance(found["lessons"], list) or not found["lessons"]:
             raise PolicyError(f"{path.name}: write [[lessons]] once for each scenario.")
@@ -115,7 +128,8 @@ def _made(path: Path, name: str, kind: type[Any], entries: object) -> Any:
         fits = isinstance(value, bool) == (wanted is bool) and isinstance(
             value, (int, float) if wanted is float else wanted
         )
-        if not fits or (not isinstance(value, bool | str) and not value > 0):
+        least = 0 if key == "turns" else 1e-12
+        if not fits or (not isinstance(value, bool | str) and not value >= least):
             raise PolicyError(f"{path.name}: {key} in [{name}] is {value!r}; that makes no sense.")
     missing = [need for need in ("scenario", "states") if kind is Syllabus and need not in entries]
     if missing:
@@ -149,14 +163,15 @@ def train_policy(
     torch.manual_seed(plan.seed)
     learner = Learner(OrderScorer(plan.network), plan.learning, plan.seed)
     _resume(folder, learner)
+    turns = plan.practice.turns
     with _Log(folder, learner.step) as log:
-        while learner.step < plan.learning.steps:
-            log.note(learner.step, learner.learn(learning))
-            if learner.step % CHECKPOINT_EVERY == 0 or learner.step == plan.learning.steps:
-                _keep(folder, learner)
-                bar(0.4 + 0.6 * learner.step / plan.learning.steps, "imitation")
-            if learner.step % RATE_EVERY == 0:
-                say(f"step {learner.step}: {_rated(learner.network, checking)}")
+        for turn in range(turns + 1):
+            if turn:
+                learning = _practise(plan, folder, learner, learning, turn, say)
+            _learn(learner, learning, plan.learning.steps * (turn + 1) // (turns + 1), log,
+                   lambda share: bar(0.4 + 0.6 * share, "imitation"))  # fmt: skip
+            _keep(folder, learner)
+            say(f"step {learner.step}: {_rated(learner.network, checking)}")
     out = folder / "policy.safetensors"
     scores = {course.name: asdict(rate(learner.network, course)) for course in checking}
     history = {
@@ -164,6 +179,37 @@ def train_policy(
         "held_back": scores,
     }  # fmt: skip
     save_weights(learner.network, out, history)
+    return out
+
+
+def _learn(
+    learner: Learner, courses: Sequence[Course], until: int, log: "_Log",
+    bar: Callable[[float], None],
+) -> None:  # fmt: skip
+    while learner.step < until:
+        log.note(learner.step, learner.learn(courses))
+        if learner.step % CHECKPOINT_EVERY == 0:
+            log.flush()
+            _keep(log.folder, learner)
+            bar(learner.step / learner.pace.steps)
+
+
+def _practise(
+    plan: Plan, folder: Path, learner: Learner, courses: Sequence[Course], turn: int, say: Say
+) -> list[Course]:
+    """The courses with what the network of now runs into; of a turn that is over, from files."""
+    weights = folder / f"turn{turn}.safetensors"
+    if not weights.is_file():
+        save_weights(learner.network, weights, {"step": learner.step})
+    policy = Learned(weights=str(weights), k=plan.practice.k)
+    out = []
+    for course, syllabus in zip(courses, plan.lessons, strict=True):
+        more = practised(
+            syllabus, plan.seed, turn, policy, plan.practice.states, keep=folder / "lessons",
+            say=say,
+        )  # fmt: skip
+        parts = [course.lessons] if more is None else [course.lessons, more]
+        out.append(replace(course, lessons=joined(parts)))
     return out
 
 
@@ -224,6 +270,7 @@ class _Log:
     """Losses of every step as a table, for any program that draws curves."""
 
     def __init__(self, folder: Path, step: int) -> None:
+        self.folder = folder
         path = folder / "log.csv"
         rows: list[list[str]] = []
         if path.is_file() and step:
@@ -240,6 +287,10 @@ class _Log:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def flush(self) -> None:
+        """What was noted is on disk before a checkpoint says that it happened."""
+        self._file.flush()
 
     def note(self, step: int, found: Any) -> None:
         self._writer.writerow([step, f"{found.choice:.6g}", f"{found.loading:.6g}"])

@@ -15,11 +15,12 @@ from gridrl.training import policy as training
 from gridrl.training.expert import lesson, marks
 from gridrl.training.imitation import Learner, Pace, proposed, rate
 from gridrl.training.lessons import Syllabus, course_of, held_back, read_lesson, write_lesson
-from gridrl.training.policy import Plan, read_plan, same_weights, train_policy
+from gridrl.training.policy import Plan, Practice, read_plan, same_weights, train_policy
 from gridrl.training.states import Trouble, draw_states
 
 SMALL = Plan(
-    network=Shape(hidden=16, layers=2), learning=Pace(steps=120, batch=16),
+    network=Shape(hidden=16, layers=2), learning=Pace(steps=160, batch=16),
+    practice=Practice(turns=1, states=12, k=2),
     lessons=(
         Syllabus(scenario="ieee5", states=24, variants=2, most=20),
         Syllabus(scenario="ieee14", states=48, variants=2, most=30),
@@ -27,9 +28,11 @@ SMALL = Plan(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("cut", (47, 80, 133))
 def test_a_stopped_training_ends_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
+    """Stopped while it learns, just before it practises, and after that."""
     whole = train_policy(SMALL, tmp_path / "whole")
 
     class Killed(BaseException):
@@ -38,7 +41,7 @@ def test_a_stopped_training_ends_with_the_same_weights(
     learn = Learner.learn
 
     def until(self: Learner, courses: object) -> object:
-        if self.step == 107:
+        if self.step == cut:
             raise Killed
         return learn(self, courses)  # type: ignore[arg-type]
 
@@ -112,6 +115,7 @@ def test_lessons_come_back_from_their_file(tmp_path: Path) -> None:
         ("[network]\nlayers = true", "layers"),
         ("[network]\nhidden = 100000", "hidden"),
         ("[learning]\nsteps = 0", "steps"),
+        ("[practice]\nturns = -1", "turns"),
         ("[[lessons]]\nscenario = 'ieee14'", "states"),
         ("[[lessons]]\nscenario = 'ieee14'\nstates = 5\nstate = 1", "state"),
         ("lessons = 3", "lessons"),
