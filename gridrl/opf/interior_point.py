@@ -31,6 +31,9 @@ STRAIN = 5.0  # a phase shifter this many times over its rating is no place to b
 CHOICES = np.array([
     [1e14, 1e-8, 7.0], [1e10, 1e-9, 8.0], [1e8, 1e-8, 9.0], [1e10, 1e-6, 10.0],
 ])  # fmt: skip
+MU_SEARCH = 1.0  # the most to begin a line search with
+PATIENCE = 20  # iterations, see `gridrl.opf.kernels_ipm.interior_point`; and its ``rough``
+ROUGH = (1e-3, 1e-3)
 ENDS = (OpfStatus.OPTIMAL, OpfStatus.TIME_LIMIT)  # after these nothing else is tried
 ONE = np.zeros(1, np.int64)  # the one state
 STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
@@ -48,7 +51,7 @@ class Options:
     tolerance: float = 1e-8  # scaled error, see Wächter and Biegler (2006), equation 5
     acceptable: float = 1e-6
     max_iterations: int = 500
-    mu: float = 0.1
+    mu: float = 10.0  # slacks times multipliers of a cold start, costs scaled to slopes of 100
     mu_warm: float = 0.0  # from a full state; 0: chosen
     floor: float = 0.0  # slacks times multipliers in the end: above 0, a point of the central path
     line_search: bool = False  # from the first iteration on
@@ -218,11 +221,12 @@ class Run:
         self, states: Ints, attempt: Attempt, options: Options, log: Floats, stop: Bools
     ) -> None:
         """Solve some of the states; those that are left when ``stop``, bool[1], is set, end so."""
+        first = min(options.mu, MU_SEARCH) if attempt.line_search else options.mu
+        mu = first if self.cold else (self.mu or options.mu_warm)
         settings = (
-            options.tolerance, options.acceptable, float(attempt.max_iterations), options.mu,
-            options.floor, stop,
+            options.tolerance, options.acceptable, float(attempt.max_iterations), first,
+            options.floor, stop, PATIENCE, ROUGH,
         )  # fmt: skip
-        mu = options.mu if self.cold else (self.mu or options.mu_warm)
         solve_states(
             self.base, self.loads, self.opened_of, self.opened, self.first, self.cold, mu,
             settings, not attempt.line_search, states,
