@@ -33,7 +33,7 @@ CHOICES = np.array([
 ])  # fmt: skip
 MU_SEARCH = 1.0  # the most to begin a line search with
 PATIENCE = 20  # iterations, see `gridrl.opf.kernels_ipm.interior_point`; and its ``rough``
-ROUGH = (1e-3, 1e-3)
+ROUGH = (0.3, 3e-2)
 ENDS = (OpfStatus.OPTIMAL, OpfStatus.TIME_LIMIT)  # after these nothing else is tried
 ONE = np.zeros(1, np.int64)  # the one state
 STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
