@@ -36,6 +36,7 @@ PATIENCE = 20  # iterations, see `gridrl.opf.kernels_ipm.interior_point`; and it
 ROUGH = (0.3, 3e-2)
 ENDS = (OpfStatus.OPTIMAL, OpfStatus.TIME_LIMIT)  # after these nothing else is tried
 ONE = np.zeros(1, np.int64)  # the one state
+AT_ONCE_S = 1e-4  # a thread does not wake sooner: such a time limit is over before it begins
 STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
 
 
@@ -165,6 +166,10 @@ def solve(
                 batch.run(ONE, attempt, options, np.zeros((0, 8)) if log is None else log, stop)
                 iterations += int(batch.iterations[0])
                 codes.append(OpfStatus(int(batch.status[0])))
+                # The thread that stops kernels may come too late for a short one.
+                late = time.perf_counter() - began > options.time_limit_s
+                if late and codes[-1] is not OpfStatus.OPTIMAL:
+                    codes[-1] = OpfStatus.TIME_LIMIT
                 if codes[-1] in ENDS or codes[-2:] == [OpfStatus.INFEASIBLE] * 2:
                     break
     status = codes[-1]
@@ -191,6 +196,7 @@ def stopping(limit_s: float) -> Iterator[Bools]:
         return
     if not limit_s > 0.0:
         raise GridError(f"A time limit of {limit_s:g} s leaves no time. Give more than 0.")
+    stop[0] = limit_s < AT_ONCE_S
     timer = threading.Timer(limit_s, stop.fill, (True,))
     timer.daemon = True
     timer.start()
