@@ -56,8 +56,8 @@ def test_certified_bounds_are_as_tight_as_the_published_gaps(row):
     solution = solve(gridrl.load(path_of(row["case"])), "soc")
     assert solution.status is OpfStatus.OPTIMAL
     assert solution.lower_bound < best * (1 + 5e-5)
-    # PowerModels adds cuts from small angle differences, which tighten by 0.094 points at most
-    assert 100 * (1 - solution.lower_bound / best) == pytest.approx(gap, abs=0.1)
+    # printed with two decimals, and PowerModels stops at 1e-6; without lifted cuts 0.1 on SAD
+    assert 100 * (1 - solution.lower_bound / best) == pytest.approx(gap, abs=0.03)
 
 
 @pytest.mark.slow
