@@ -15,95 +15,99 @@ TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
 
 
+SuiteArgument = Annotated[
+    str, typer.Argument(metavar="BENCH", help=f"What to run: {', '.join(SUITES)}.")
+]
+CasesOption = Annotated[
+    str,
+    typer.Option(
+        "--suite",
+        metavar="SUITE",
+        help="Of opf: small, pglib (111 cases), typ, api, sad, pypower, large.",
+    ),
+]
+CaseOption = Annotated[
+    list[str] | None,
+    typer.Option("--case", metavar="NAME", help="Some grids only; of opf also files. Repeatable."),
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help=f"{', '.join(TASKS)}; of remedial {', '.join(REMEDIAL_TASKS)}. Repeatable.",
+    ),
+]
+ContenderOption = Annotated[
+    list[str] | None,
+    typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
+]
+ContendersOption = Annotated[
+    str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
+]
+RepeatsOption = Annotated[
+    int | None, typer.Option("--repeats", metavar="N", help="Of opf: timed turns of each.")
+]
+TimeLimitOption = Annotated[
+    float | None, typer.Option("--time-limit", metavar="SECONDS", help="Of opf: of one solve.")
+]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, metavar="N", help="Of irl: worlds of each cell, 20."),
+]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for the results as .json and .md. A whole suite goes to benchmarks/results.",
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Keep the grids that are done in --out, where all else is the same."
+    ),
+]
+RenderOption = Annotated[
+    bool,
+    typer.Option("--render", help="Run nothing: renew the pages from the published results."),
+]
+
+
 def bench(
-    suite: Annotated[
-        str, typer.Argument(metavar="BENCH", help=f"What to run: {', '.join(SUITES)}.")
-    ],
+    suite: SuiteArgument,
     *,
-    cases: Annotated[
-        str,
-        typer.Option(
-            "--suite",
-            metavar="SUITE",
-            help="Of opf: small, pglib (111 cases), typ, api, sad, pypower, large.",
-        ),
-    ] = "small",
-    case: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--case", metavar="NAME", help="Some grids only; of opf also files. Repeatable."
-        ),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            metavar="TASK",
-            help=f"{', '.join(TASKS)}; of remedial {', '.join(REMEDIAL_TASKS)}. Repeatable.",
-        ),
-    ] = None,
-    contender: Annotated[
-        list[str] | None,
-        typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
-    ] = None,
-    contenders: Annotated[
-        str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
-    ] = "",
-    repeats: Annotated[
-        int | None, typer.Option("--repeats", metavar="N", help="Of opf: timed turns of each.")
-    ] = None,
-    time_limit: Annotated[
-        float | None,
-        typer.Option("--time-limit", metavar="SECONDS", help="Of opf: of one solve."),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option("--seeds", min=1, metavar="N", help="Of irl: worlds of each cell, 20."),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder for the results as .json and .md. A whole suite goes to "
-            "benchmarks/results.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Keep the grids that are done in --out, where all else is the same."
-        ),
-    ] = False,
-    render: Annotated[
-        bool,
-        typer.Option("--render", help="Run nothing: renew the pages from the published results."),
-    ] = False,
+    cases: CasesOption = "small",
+    case: CaseOption = None,
+    task: TaskOption = None,
+    contender: ContenderOption = None,
+    contenders: ContendersOption = "",
+    repeats: RepeatsOption = None,
+    time_limit: TimeLimitOption = None,
+    seeds: SeedsOption = None,
+    quick: QuickOption = False,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    render: RenderOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Race our engine against other programs; needs the repository and the extra `peers`."""
+    from gridrl.cli.bench_opf import run_opf
     from gridrl.errors import CaseError
 
     if suite not in SUITES:
         raise CaseError(f"No suite '{suite}'. There is: {', '.join(SUITES)}.")
-    chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
     if render:
         _render(suite, cases)
         return
-    if out is not None and out.exists() and not out.is_dir():
-        raise CaseError(f"--out {out}: this is a file. Name a folder.")
+    chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
     some = bool(case or task or chosen or quick or repeats or time_limit or seeds)
-    if out is None and not some:
-        from gridrl.bench.contender import checkout
-
-        out = checkout() / "results"
-    tasks = task or []
+    out = _folder(out, whole=not some)
     if suite == "opf":
-        from gridrl.cli.bench_opf import run_opf
-
         run_opf(
             cases, cases=case or [], contenders=chosen, repeats=1 if quick else repeats,
             time_limit_s=time_limit, out=out, resume=resume, as_json=as_json,
@@ -115,15 +119,25 @@ def bench(
         run_irl(quick=quick, seeds=seeds, out=out, resume=resume, as_json=as_json)
         return
     if suite == "powerflow":
-        made = _run(suite, case or [], tasks, chosen, quick, out, resume)
+        made = _run(suite, case or [], task or [], chosen, quick, out, resume)
     else:
-        made = _run_other(suite, case or [], tasks, quick, out)
+        made = _run_other(suite, case or [], task or [], quick, out)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
         print_json(made)
     else:
         _show(made)
+
+
+def _folder(out: Path | None, *, whole: bool) -> Path | None:
+    """Where results go: as asked for; those of a whole suite to the published ones."""
+    from gridrl.bench.contender import checkout
+    from gridrl.errors import CaseError
+
+    if out is not None and out.exists() and not out.is_dir():
+        raise CaseError(f"--out {out}: this is a file. Name a folder.")
+    return checkout() / "results" if out is None and whole else out
 
 
 def _run(
