@@ -15,7 +15,7 @@ def gather(active, row, table, out):
 
 
 @kernel
-def warm_starts(which, v, node, sibling, scratch, held, holder, v_set, start):
+def warm_starts(which, v, node, sibling, scratch, held, holder, v_set, afresh, start):
     """Start voltages by row from the last solution.
 
     Parameters
@@ -28,6 +28,8 @@ def warm_starts(which, v, node, sibling, scratch, held, holder, v_set, start):
     scratch : float64[n_node, 2] by row
     held, holder : int64[n_held], rows whose voltage a unit holds in the base state, and that unit
     v_set : float64[m, n_unit]
+    afresh : bool
+        Start from ``scratch`` whatever was solved last.
     """
     for e in range(which.size):
         b = which[e]
@@ -35,7 +37,7 @@ def warm_starts(which, v, node, sibling, scratch, held, holder, v_set, start):
             at = v[b, node[i]]
             if np.isnan(at.real) and sibling[node[i]] >= 0:
                 at = v[b, sibling[node[i]]]
-            if np.isnan(at.real):
+            if afresh or np.isnan(at.real):
                 start[e, i, 0] = scratch[i, 0]
                 start[e, i, 1] = scratch[i, 1]
             else:
@@ -43,7 +45,8 @@ def warm_starts(which, v, node, sibling, scratch, held, holder, v_set, start):
                 start[e, i, 1] = at.imag
         for c in range(held.size):
             i = held[c]
-            scale = v_set[e, holder[c]] / np.hypot(start[e, i, 0], start[e, i, 1])
+            squares = start[e, i, 0] * start[e, i, 0] + start[e, i, 1] * start[e, i, 1]
+            scale = v_set[e, holder[c]] / np.sqrt(squares)
             start[e, i, 0] *= scale
             start[e, i, 1] *= scale
 
@@ -103,24 +106,3 @@ def loadings(which, solved, v, busbar, closed, branches, second, side_both, s_fr
                 load = max(load, _size(i_t) / rating[1, k])
                 load = max(load, max(_size(s_from[b, k]), _size(s_to[b, k])) / rating[2, k])
             rho[b, k] = load
-
-
-@kernel
-def drop_empty(which, busbar, closed, substation, second, v):
-    """Set the voltage of nodes on which nothing sits to NaN.
-
-    ``v`` is complex128[m, n_node], one row for each state in ``which``.
-    """
-    n_branch = closed.shape[1]
-    used = np.empty(v.shape[1], np.bool_)
-    for e in range(which.size):
-        b = which[e]
-        used[:] = False
-        for t in range(substation.size):
-            if t >= 2 * n_branch or closed[b, t % n_branch]:
-                node = _node(busbar[b, t], substation[t], second)
-                if node >= 0:
-                    used[node] = True
-        for k in range(used.size):
-            if not used[k]:
-                v[e, k] = np.nan

@@ -7,6 +7,7 @@ branch: ``closed`` says whether it is in service, ``busbar`` where its ends are 
 import numpy as np
 
 from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import borrowed
 
 LEGAL, AMBIGUOUS, ILLEGAL = 0, 1, 2
 
@@ -156,36 +157,38 @@ def force_out(active, row, maintenance, hazard, attacked, closed):
 
 
 @kernel
-def trip(which, rho, closed, counter, counted, settings, tripped, again):
-    """Open overloaded lines: at once above the hard limit, above the soft one when time is up.
+def trip(rho, closed, counter, counted, settings, tripped):
+    """Open overloaded lines of one state; returns whether there was any.
+
+    At once above the hard limit, above the soft one when time is up.
 
     Parameters
     ----------
-    which : int64[m]
-        States to look at.
-    rho : float64[B, n_branch]
-    counter, counted : int32[B, n_branch], bool[B, n_branch]
-        Steps above the soft limit, and whether this step has been counted.
-    settings : (soft limit, soft steps, hard limit, whether the soft counter runs)
-    tripped : bool[B, n_branch]
+    rho : float64[n_branch]
+    counter : int32[n_branch]
+        Steps in a row above the soft limit, before this one.
+    counted : bool[n_branch]
+        Whether this step has been counted; set here.
+    settings : (soft limit, soft steps, hard limit, whether the soft counter runs, any)
+    tripped : bool[n_branch]
         Set where a line opens.
-    again : bool[m]
-        Filled: whether a line of the state opened, so that it must be solved again.
     """
-    soft, allowed, hard, counts = settings
-    for e in range(which.size):
-        b = which[e]
-        again[e] = False
-        for k in range(closed.shape[1]):
-            if not closed[b, k]:
-                continue
-            if counts and not counted[b, k] and rho[b, k] > soft:
-                counter[b, k] += 1
-                counted[b, k] = True
-            if rho[b, k] > hard or counter[b, k] > allowed:
-                closed[b, k] = False
-                tripped[b, k] = True
-                again[e] = True
+    rho, closed, counter, counted, tripped = borrowed((rho, closed, counter, counted, tripped))
+    soft, allowed, hard, counts, _ = settings
+    suspects = 0
+    for k in range(closed.size):  # a plain sum, which the compiler makes SIMD of
+        suspects += (rho[k] > soft) | (rho[k] > hard) | (counter[k] > allowed)
+    again = False
+    for k in range(closed.size if suspects > 0 else 0):
+        if not closed[k]:
+            continue
+        if counts and rho[k] > soft:
+            counted[k] = True
+        if rho[k] > hard or counter[k] + counted[k] > allowed:
+            closed[k] = False
+            tripped[k] = True
+            again = True
+    return again
 
 
 @kernel

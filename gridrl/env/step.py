@@ -21,9 +21,8 @@ from gridrl.env.kernels_orders import (
     end_step,
     force_out,
     judge_topology,
-    trip,
 )
-from gridrl.env.solve import solve_states
+from gridrl.env.solve import settle_states
 from gridrl.env.state import Ending, Orders, Outcome, State
 from gridrl.env.world import World
 from gridrl.errors import ScenarioError
@@ -241,12 +240,9 @@ def _switch_and_solve(
         hazard, hazard_left = hazard[:0], hazard_left[:0]
     force_out(active, state.row, maintenance, hazard, state.attacked, state.closed)
     which = np.flatnonzero(active)
-    ending = solve_states(world, state, which, course.v_set, course.v_row)
-    solves = which.size
-    state.ending[which] = ending
-    tripped = np.zeros(state.closed.shape, np.bool_)
-    if rules.overflow_trips:
-        solves += _cascade(world, state, which[ending == Ending.RUNNING], tripped, course)
+    tripped, solves = settle_states(
+        world, state, which, course.v_set, course.v_row, beginning=course.beginning
+    )
     alive = which[state.ending[which] == Ending.RUNNING]
     end_step(
         alive, state.row, state.rho, state.closed, before, state.busbar, tripped,
@@ -261,25 +257,6 @@ def _switch_and_solve(
     if course.real:
         state.ending[alive[state.row[alive] >= state.last[alive]]] = Ending.SURVIVED
     return tripped, solves
-
-
-def _cascade(world: World, state: State, left: Ints, tripped: Bools, course: Course) -> int:
-    """Trip overloaded lines and solve again until none is left; returns the flows it took."""
-    rules = world.rules
-    counter, counted = state.protection.copy(), np.zeros(state.closed.shape, np.bool_)
-    settings = (rules.soft_limit, rules.soft_steps, rules.hard_limit, not course.beginning)
-    solves = 0
-    while left.size:
-        again = np.empty(left.size, np.bool_)
-        trip(left, state.rho, state.closed, counter, counted, settings, tripped, again)
-        left = left[again]
-        if not left.size:
-            break
-        ending = solve_states(world, state, left, course.v_set, course.v_row)
-        solves += left.size
-        state.ending[left] = ending
-        left = left[ending == Ending.RUNNING]
-    return solves
 
 
 def _topology_orders(orders: Orders) -> tuple[np.ndarray, np.ndarray]:

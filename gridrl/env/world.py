@@ -82,16 +82,30 @@ class World:
         return out
 
     @cached_property
-    def held(self) -> tuple[Ints, Ints]:
-        """Rows whose voltage a unit holds in the base state, and that unit."""
+    def flow_arrays(self) -> tuple[Any, Any]:
+        """``model`` and ``world`` as `gridrl.env.kernels_settle` takes them."""
         model = self.engine.model
-        return model.held_rows.astype(np.int64), model.holder[model.held_rows].astype(np.int64)
-
-    @cached_property
-    def base_switching(self) -> tuple[Any, Any]:
-        """Busbar of every terminal and status of every branch of the base state."""
-        base = self.engine.model.topology
-        return np.array(base.busbar[0]), np.array(base.closed[0])
+        base = model.topology
+        held = model.held_rows.astype(np.int64)
+        starts = (
+            self.sibling, model.own_start[0], held, model.holder[held].astype(np.int64),
+            model.pattern.node[~model.alive].astype(np.int64),
+        )  # fmt: skip
+        switching = (np.array(base.busbar[0]), np.array(base.closed[0]))
+        shunts = (
+            model.shunt_units.astype(np.int64), np.array(model.injection.p[0]),
+            np.array(model.injection.q[0]),
+        )  # fmt: skip
+        return (
+            (
+                model.pattern_arrays, model.pattern.node, model.base_arrays, model.network_arrays,
+                model.base_topology, model.unit_arrays, model.unit_at, model.power_parts, shunts,
+            ),
+            (
+                switching, starts, self.branches, np.array(model.second_node),
+                self.rules.rho_side == "both",
+            ),
+        )  # fmt: skip
 
     @cached_property
     def tables(self) -> tuple[Floats, Floats, Floats]:

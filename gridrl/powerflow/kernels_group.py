@@ -123,7 +123,7 @@ def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
                 i = k_row[c]
                 re = v[2 * i * n_lane + lane]
                 im = v[(2 * i + 1) * n_lane + lane]
-                magnitude = np.hypot(re, im)
+                magnitude = np.sqrt(re * re + im * im)
                 if not np.isnan(k_angle[c]):
                     re, im, magnitude = np.cos(k_angle[c]), np.sin(k_angle[c]), 1.0
                 v[2 * i * n_lane + lane] = re / magnitude * k_v[c]
