@@ -10,6 +10,7 @@ import numpy as np
 
 from gridrl.env.kernels_orders import AMBIGUOUS, LEGAL
 from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import borrowed
 
 HALVINGS = 100
 
@@ -77,6 +78,9 @@ def take_orders(
     moves : bool[B]
         Filled: whether the redispatch has to be found anew.
     """
+    active, verdict, orders, gens, stores = borrowed((active, verdict, orders, gens, stores))
+    units, state, hits, p = borrowed((units, state, hits, p))
+    failed, owed, moves = borrowed((failed, owed, moves))
     redispatch, curtail, storage = orders
     target, actual, set_point, limit, modified, charge, absorbed, totals = state
     gen_unit, storage_unit = units
@@ -173,6 +177,7 @@ def _lose(stores, settings, charge):
 @kernel
 def _store(ordered, stores, settings, charge, absorbed):
     """Charge the storage units as ordered, within their capacity; returns what they absorb."""
+    ordered, stores, charge, absorbed = borrowed((ordered, stores, charge, absorbed))
     low, high, _, _, inward, outward, _ = stores
     hours, _, tiny, losing = settings
     total = 0.0

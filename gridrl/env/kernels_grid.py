@@ -3,46 +3,48 @@
 import numpy as np
 
 from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import borrowed
 
 
 @kernel
 def gather(active, row, table, out):
     """Row ``row[b]`` of ``table`` (float64[n_row, n]) into ``out[b]`` of every active state."""
+    active, row, table, out = borrowed((active, row, table, out))
     for b in range(active.size):
         if active[b]:
+            r = row[b]
             for m in range(out.shape[1]):
-                out[b, m] = table[row[b], m]
+                out[b, m] = table[r, m]
 
 
 @kernel
-def warm_starts(which, v, node, sibling, scratch, held, holder, v_set, afresh, start):
+def warm_starts(which, v, node, starts, v_set, afresh, start):
     """Start voltages by row from the last solution.
 
     Parameters
     ----------
     which : int64[m]
-        States; ``start`` float64[m, n_node, 2] has one entry for each of them, in that order.
+        States; ``start`` float64[m, n, 2] has one entry for each of them, in that order.
     v : complex128[B, n_node], NaN where there is none: the sibling's is taken, then ``scratch``
-    node : int64[n_node], node of every row
-    sibling : int64[n_node], the other busbar of a node's substation, -1 where there is none
-    scratch : float64[n_node, 2] by row
-    held, holder : int64[n_held], rows whose voltage a unit holds in the base state, and that unit
+    node : int64[n], node of every row
+    starts : (sibling, scratch, held, holder)
+        The other busbar of a row's substation int64[n], -1 where there is none; start voltages
+        float64[n, 2]; rows whose voltage a unit holds in the base state, and that unit int64[..].
     v_set : float64[m, n_unit]
     afresh : bool
         Start from ``scratch`` whatever was solved last.
     """
+    which, v, node, starts, v_set, start = borrowed((which, v, node, starts, v_set, start))
+    sibling, scratch, held, holder = starts
     for e in range(which.size):
         b = which[e]
         for i in range(node.size):
             at = v[b, node[i]]
-            if np.isnan(at.real) and sibling[node[i]] >= 0:
-                at = v[b, sibling[node[i]]]
-            if afresh or np.isnan(at.real):
-                start[e, i, 0] = scratch[i, 0]
-                start[e, i, 1] = scratch[i, 1]
-            else:
-                start[e, i, 0] = at.real
-                start[e, i, 1] = at.imag
+            if at.real != at.real and sibling[i] >= 0:
+                at = v[b, sibling[i]]
+            known = not afresh and at.real == at.real
+            start[e, i, 0] = at.real if known else scratch[i, 0]
+            start[e, i, 1] = at.imag if known else scratch[i, 1]
         for c in range(held.size):
             i = held[c]
             squares = start[e, i, 0] * start[e, i, 0] + start[e, i, 1] * start[e, i, 1]
@@ -78,6 +80,8 @@ def loadings(which, solved, v, busbar, closed, branches, second, side_both, s_fr
     s_from, s_to : complex128[B, n_branch]; rho : float64[B, n_branch]
         Filled; 1.0 is the rating, 0 where a branch is open or has no rating.
     """
+    which, solved, v, busbar, closed = borrowed((which, solved, v, busbar, closed))
+    branches, second, s_from, s_to, rho = borrowed((branches, second, s_from, s_to, rho))
     y, from_sub, to_sub, rating = branches
     for e in range(which.size):
         b = which[e]

@@ -34,6 +34,8 @@ def judge_topology(active, set_busbar, set_line, closed, cooldowns, places, limi
     verdict : int8[B]
         Raised to AMBIGUOUS or ILLEGAL; what is raised already stays.
     """
+    active, set_busbar, set_line, closed = borrowed((active, set_busbar, set_line, closed))
+    cooldowns, places, hits, verdict = borrowed((cooldowns, places, hits, verdict))
     substation, _, _, area = places
     n_branch = closed.shape[1]
     line_hit, sub_hit = hits
@@ -208,6 +210,11 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
     attack : (line int32[B], left int32[B])
     settings : (soft limit, reconnection, line cooldown, substation cooldown)
     """
+    which, row, rho, closed, before, busbar, tripped = borrowed(
+        (which, row, rho, closed, before, busbar, tripped)
+    )
+    counters, cooldowns, hits = borrowed((counters, cooldowns, hits))
+    outages, attack = borrowed((outages, attack))
     overflow, protection = counters
     line_cooldown, sub_cooldown = cooldowns
     ahead, maintenance_left, hazard_left = outages

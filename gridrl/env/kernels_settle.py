@@ -4,11 +4,15 @@ The way from Python to a kernel costs more than the power flow of a small grid, 
 several of them. States are taken a word at a time, so that what is made of them on the way to
 Newton's method stays in the caches. Tuples passed between these kernels::
 
-    model     (pattern, node, base, network, base_topology, units, unit_at, power_parts, shunts):
-              see `gridrl.powerflow.model.Model`; shunts are (units, p, q) of the base injection
-    world     (base_switching, starts, branches, second_node, side_both): starts are (sibling,
-              scratch, held rows, their holders, dark nodes), see `warm_starts`
-    state     (busbar, closed, p, q, v, s_from, s_to, rho) of all states
+    model     (pattern, base, network, base_topology, units, unit_at, power_parts, shunts, starts,
+              nodes, stale): see `gridrl.powerflow.model.Model`; shunts are (units, p, q) of the
+              base injection, starts what `warm_starts` takes; nodes (node of every row, dark nodes
+              of the base state, nodes without a row); stale see `newton`
+    models    (the model without second busbars, which halves the work where none is in use; the
+              model with them)
+    world     (base_switching, branches, second_node, side_both)
+    state     (busbar, closed, p, q, v, s_from, s_to, rho, v_last) of all states; v_last are the
+              voltages to start from
     course    (v_set, v_row): row v_row[b] of v_set holds the voltages of state b
     settings  (tolerance, bold, careful): each of the two is (most iterations, longest turn, longest
               stretch, patience), see `gridrl.powerflow.solve.Pace`; then the lowest voltage
@@ -26,11 +30,12 @@ from gridrl.powerflow.kernels_states import state_lists, topology_changes
 from gridrl.sparse.lanes import borrowed
 
 RUNNING, DIVERGED, ISLANDED = 0, 2, 3  # as `gridrl.env.state.Ending`
+FIRST = 4  # iterations after which the states that are not solved go on among themselves
 CUT, LOW = -3, -2  # beside what `gridrl.powerflow.kernels_newton.newton` says of iterations
 
 
 @kernel
-def settle(lanes, types, which, model, world, state, course, settings, protection, ending, tripped):
+def settle(lanes, types, which, models, world, state, course, settings, protection, ending, tripped):
     """Solve states, open what is overloaded, and solve again until no line trips.
 
     Parameters
@@ -49,9 +54,11 @@ def settle(lanes, types, which, model, world, state, course, settings, protectio
     int
         Power flows that it took.
     """
-    counter, limits = protection
+    which, models, world, state = borrowed((which, models, world, state))
+    course, ending, tripped = borrowed((course, ending, tripped))
+    counter, limits = borrowed(protection)
     closed, rho = state[1], state[7]
-    solve_all(lanes, types, which, model, world, state, course, settings, ending)
+    solve_all(lanes, types, which, models, world, state, course, settings, ending)
     solves = which.size
     if not limits[4]:
         return solves
@@ -72,17 +79,48 @@ def settle(lanes, types, which, model, world, state, course, settings, protectio
         if n_left == 0:
             return solves
         left = left[:n_left]
-        solve_all(lanes, types, left, model, world, state, course, settings, ending)
+        solve_all(lanes, types, left, models, world, (*state[:8], state[4]), course, settings,
+                  ending)  # fmt: skip
         solves += n_left
 
 
 @kernel
-def solve_all(lanes, types, which, model, world, state, course, settings, ending):
-    """Solve the states in ``which``: boldly, then with care from scratch; see `settle`.
+def solve_all(lanes, types, which, models, world, state, course, settings, ending):
+    """Solve the states in ``which``, those that use no second busbar among themselves."""
+    which, models, world, state = borrowed((which, models, world, state))
+    course, ending = borrowed((course, ending))
+    busbar, base_busbar = state[0], world[0][0]
+    part, n_split, n_plain = np.empty_like(which), 0, 0
+    for b in which:
+        moved = 0
+        for t in range(base_busbar.size):
+            moved += (busbar[b, t] == 2) & (base_busbar[t] != 2)
+        if moved > 0:
+            n_split += 1
+            part[which.size - n_split] = b
+        else:
+            part[n_plain] = b
+            n_plain += 1
+    for k in range(2):
+        some = part[:n_plain] if k == 0 else part[n_plain:]
+        _climb(lanes, types, some, models[k], world, state, course, settings, ending)
+    for b in which:
+        if ending[b] != RUNNING:
+            state[4][b] = np.nan
+            for values in (state[5], state[6]):
+                values[b] = np.nan
+            state[7][b] = np.nan
+
+
+@kernel
+def _climb(lanes, types, which, model, world, state, course, settings, ending):
+    """Solve states of one model: boldly, then with care from scratch.
 
     A shorter ladder than `gridrl.powerflow.solve.solve` climbs, because many states of a batch
     under random orders have no solution.
     """
+    which, model, world, state = borrowed((which, model, world, state))
+    course, ending = borrowed((course, ending))
     single, double = types
     tolerance, bold, careful, lowest = settings
     failed, low = np.empty_like(which), np.empty(which.size, np.bool_)
@@ -108,12 +146,6 @@ def solve_all(lanes, types, which, model, world, state, course, settings, ending
     for first in range(0, n_low, WORD):
         _attempt(lanes, double, failed[first : min(first + WORD, n_low)], False, model, world,
                  state, course, (tolerance, *bold, 0.0), ending)  # fmt: skip
-    for b in which:
-        if ending[b] != RUNNING:
-            state[4][b] = np.nan
-            for values in (state[5], state[6]):
-                values[b] = np.nan
-            state[7][b] = np.nan
 
 
 @kernel
@@ -123,12 +155,15 @@ def _attempt(lanes, like, some, afresh, model, world, state, course, settings, e
     Voltages, flows and loadings are written where it succeeds. Returns the iterations of each
     state, or what is below 0 where there are none.
     """
-    pattern, node, base, network, base_topology, units, unit_at, parts, shunts = model
-    switching, starts, branches, second, side_both = world
-    m, n = some.size, node.size
+    some, model, world, state = borrowed((some, model, world, state))
+    course, ending = borrowed((course, ending))
+    pattern, base, network, base_topology, units, unit_at, parts, shunts, starts, nodes, stale = (
+        model
+    )
+    m, n = some.size, nodes[0].size
     busbar, closed = _rows(some, state[0]), _rows(some, state[1])
     p, q, v_set = _rows(some, state[2]), _rows(some, state[3]), _rows(course[1][some], course[0])
-    changes = topology_changes(busbar, closed, switching[0], switching[1])
+    changes = topology_changes(busbar, closed, world[0][0], world[0][1])
     check = (changes[0][1:] > changes[0][:-1]) | (changes[5][1:] > changes[5][:-1])
     z_of, z_unit, z_g, z_b = shunt_differences(
         shunts[0], p, q, shunts[1], shunts[2], units[7], units[8]
@@ -142,27 +177,51 @@ def _attempt(lanes, like, some, afresh, model, world, state, course, settings, e
     power, current = np.empty((m, n, 2)), np.empty((m if current_part else 0, n, 2))
     node_injections(p, q, unit_at, parts, power, current)
     begin = np.empty((m, n, 2))
-    warm_starts(some, state[4], node, starts[0], starts[1], starts[2], starts[3], v_set, afresh,
-                begin)  # fmt: skip
+    warm_starts(some, state[8], nodes[0], starts, v_set, afresh, begin)
     v, worst = np.empty((m, n), np.complex128), np.empty(m)
     count = np.where(cut, np.int32(CUT), np.int32(-1)).astype(np.int32)
+    known, rows = (*lists, every, every), np.arange(n)
     order = np.flatnonzero(~cut)
-    newton(lanes, like, pattern, node, base, power, current, (*lists, every, every), begin, order,
-           settings, (v, count, worst))  # fmt: skip
-    solved = count >= 0
+    newton(lanes, like, pattern, rows, base, power, current, known, begin, order,
+           (settings[0], FIRST, *settings[2:]), stale, (v, count, worst))  # fmt: skip
+    order = order[count[order] == -1]
+    for e in order:  # the slow ones share lanes from here on
+        for i in range(n):
+            begin[e, i, 0], begin[e, i, 1] = v[e, i].real, v[e, i].imag
+    newton(lanes, like, pattern, rows, base, power, current, known, begin, order,
+           (settings[0], settings[1] - FIRST, *settings[2:]), -1, (v, count, worst))  # fmt: skip
     for e in range(m):
-        ending[some[e]] = RUNNING if solved[e] else (ISLANDED if cut[e] else DIVERGED)
-        if solved[e]:
-            state[4][some[e]] = v[e]
-            for c in range(dead_of[e], dead_of[e + 1]):
-                state[4][some[e], node[dead_row[c]]] = np.nan
-            for k in starts[4][: 0 if check[e] else starts[4].size]:
-                state[4][some[e], k] = np.nan
+        ending[some[e]] = RUNNING if count[e] >= 0 else (ISLANDED if cut[e] else DIVERGED)
+    _keep(some, count, check, v, (dead_of, dead_row), nodes, state[4])
     loadings(
-        some, solved, state[4], state[0], state[1], branches, second, side_both, state[5],
+        some, count >= 0, state[4], state[0], state[1], world[1], world[2], world[3], state[5],
         state[6], state[7],
     )  # fmt: skip
     return count
+
+
+@kernel
+def _keep(some, count, check, v, dead, nodes, v_out):
+    """Write the voltages of solved states, NaN at nodes without supply."""
+    some, count, check, v, dead, nodes, v_out = borrowed(
+        (some, count, check, v, dead, nodes, v_out)
+    )
+    dead_of, dead_row = dead
+    node, dark, absent = nodes
+    for e in range(some.size):
+        if count[e] < 0:
+            continue
+        b = some[e]
+        for i in range(node.size):
+            v_out[b, node[i]] = v[e, i]
+        for k in absent:
+            v_out[b, k] = np.nan
+        if check[e]:
+            for c in range(dead_of[e], dead_of[e + 1]):
+                v_out[b, node[dead_row[c]]] = np.nan
+        else:
+            for k in dark:
+                v_out[b, k] = np.nan
 
 
 @kernel

@@ -66,7 +66,8 @@ def simulate(
     before = replace(state, **_waited(world, state, ahead))
     after = taken(before, every)
     course = _course(world, state, every, ahead, injection)
-    outcome = advance(world, after, orders, after.running, course)
+    was = replace(after, busbar=after.busbar.copy())
+    outcome = advance(world, after, orders, after.running, course, was)
     return after, outcome
 
 

@@ -18,8 +18,11 @@ from gridrl.env.rules import Rules
 from gridrl.env.series import Series
 from gridrl.errors import ScenarioError, offending
 from gridrl.powerflow.engine import Engine, prepare
+from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.options import FlowOptions
 
+# Injections move by a few percent in a step: the second iteration needs no factors of its own.
+STALE = 1
 SMALLEST_SPLIT = 4  # terminals from which a substation is worth splitting
 
 
@@ -83,28 +86,49 @@ class World:
 
     @cached_property
     def flow_arrays(self) -> tuple[Any, Any]:
-        """``model`` and ``world`` as `gridrl.env.kernels_settle` takes them."""
+        """``models`` and ``world`` as `gridrl.env.kernels_settle` takes them."""
         model = self.engine.model
         base = model.topology
+        plain = build_model(
+            model.grid, base, model.injection, island_rule=self.engine.options.island_rule
+        )
+        switching = (np.array(base.busbar[0]), np.array(base.closed[0]))
+        return (
+            (self._model_arrays(plain), self._model_arrays(model)),
+            (
+                switching, self.branches, np.array(model.second_node),
+                self.rules.rho_side == "both",
+            ),
+        )  # fmt: skip
+
+    def _model_arrays(self, model: Model) -> tuple[Any, ...]:
+        """One of the ``models``; its nodes numbered as in the model of the engine."""
+        whole, n_substation = self.engine.model, model.grid.n_substation
+        node = model.pattern.node
+        node = np.where(
+            node < n_substation, node, whole.second_node[model.node_substation[node]]
+        ).astype(np.int64)
         held = model.held_rows.astype(np.int64)
         starts = (
-            self.sibling, model.own_start[0], held, model.holder[held].astype(np.int64),
-            model.pattern.node[~model.alive].astype(np.int64),
+            self.sibling[node], model.own_start[0], held, model.holder[held].astype(np.int64),
         )  # fmt: skip
-        switching = (np.array(base.busbar[0]), np.array(base.closed[0]))
         shunts = (
             model.shunt_units.astype(np.int64), np.array(model.injection.p[0]),
             np.array(model.injection.q[0]),
         )  # fmt: skip
+        nodes = (node, node[~model.alive], np.setdiff1d(np.arange(whole.n_node), node))
         return (
-            (
-                model.pattern_arrays, model.pattern.node, model.base_arrays, model.network_arrays,
-                model.base_topology, model.unit_arrays, model.unit_at, model.power_parts, shunts,
-            ),
-            (
-                switching, starts, self.branches, np.array(model.second_node),
-                self.rules.rho_side == "both",
-            ),
+            model.pattern_arrays, model.base_arrays, model.network_arrays, model.base_topology,
+            model.unit_arrays, model.unit_at, model.power_parts, shunts, starts, nodes, STALE,
+        )  # fmt: skip
+
+    @cached_property
+    def fleet_arrays(self) -> tuple[Any, ...]:
+        """Generators, storage units and the units of both, as the kernels take them."""
+        fleet = self.fleet
+        return (
+            fleet.gen_arrays, fleet.storage_arrays,
+            (np.array(fleet.gen_unit), np.array(fleet.storage_unit)),
         )  # fmt: skip
 
     @cached_property

@@ -262,6 +262,30 @@ def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y):
 
 
 @kernel
+def forward_own(lanes, pattern, kind, slot, low, y):
+    """``y`` becomes L^-1 y, with the rows of L of each lane that `eliminate` left in ``low``."""
+    pattern, kind, slot, low, y = borrowed((pattern, kind, slot, low, y))
+    l_ptr, l_idx = pattern[5], pattern[6]
+    n_lane = len(lanes)
+    for i in range(kind.size):
+        if slot[i] < 0 and kind[i] == 2:
+            continue
+        y0 = load(lanes, y, 2 * i * n_lane)
+        y1 = load(lanes, y, (2 * i + 1) * n_lane)
+        for p in range(l_ptr[i], l_ptr[i + 1]):
+            k = np.int64(l_idx[p])
+            z0 = load(lanes, y, 2 * k * n_lane)
+            z1 = load(lanes, y, (2 * k + 1) * n_lane)
+            o = 4 * p * n_lane
+            y0 = fnma(load(lanes, low, o), z0, y0)
+            y0 = fnma(load(lanes, low, o + n_lane), z1, y0)
+            y1 = fnma(load(lanes, low, o + 2 * n_lane), z0, y1)
+            y1 = fnma(load(lanes, low, o + 3 * n_lane), z1, y1)
+        store(lanes, y, 2 * i * n_lane, y0)
+        store(lanes, y, (2 * i + 1) * n_lane, y1)
+
+
+@kernel
 def substitute_and_turn(
     lanes, pattern, kind, slot, u, d, y, v, turn_max, stretch_max, moving, broken
 ):
@@ -334,8 +358,9 @@ def turn_voltage(lanes, i, v, turn, stretch, one):
 
 @kernel
 def newton(
-    lanes, like, pattern, node, base, s_node, s_current, states, v_start, order, settings, out
-):
+    lanes, like, pattern, node, base, s_node, s_current, states, v_start, order, settings, stale,
+    out,
+):  # fmt: skip
     """Solve the states named by ``order``, in groups of one state per lane.
 
     Parameters
@@ -349,16 +374,21 @@ def newton(
         States to solve; neighbours share a group.
     settings : (tolerance, max_iteration, turn_max, stretch_max, patience, lowest)
         See `count_iterations` and `reject_low` for the last two.
+    stale : int
+        Iteration whose step takes the factors of the one before; -1: every one makes its own.
     out : (v complex128[B, n_node], iterations int32[B], worst float64[B])
         Filled for the states in ``order``; iterations is -1 where it did not converge, -2 where
         the solution has a voltage below ``lowest``.
     """
     n_lane, n = len(lanes), node.size
+    if order.size == 0:
+        return
     v, s = np.empty(2 * n * n_lane), np.empty(2 * n * n_lane)
     s1 = np.empty(2 * n * n_lane if s_current.shape[0] > 0 else 0)
-    x, y = np.zeros(2 * n * n_lane, like.dtype), np.zeros(2 * n * n_lane, like.dtype)
-    w, d = np.zeros(4 * n * n_lane, like.dtype), np.zeros(4 * n * n_lane, like.dtype)
-    u = np.zeros(4 * max(1, pattern[4].size) * n_lane, like.dtype)
+    x, y = np.empty(2 * n * n_lane, like.dtype), np.empty(2 * n * n_lane, like.dtype)
+    w, d = np.empty(4 * n * n_lane, like.dtype), np.empty(4 * n * n_lane, like.dtype)
+    u = np.empty(4 * max(1, pattern[4].size) * n_lane, like.dtype)
+    low = np.empty(u.size if stale >= 0 else 0, like.dtype)
     worst = np.zeros(n_lane)
     row_data = np.empty(lane_row_room(pattern) * n_lane)
     slot, rows_open = np.full(n, -1, np.int64), np.empty(n, np.int64)
@@ -367,13 +397,17 @@ def newton(
         np.empty_like(pattern[3]), np.empty_like(pattern[4]), np.empty_like(pattern[5]),
         np.empty_like(pattern[6]),
     )  # fmt: skip
+    live, before = live_pattern(pattern, base[4], slot, room), 0
     for first in range(0, order.size, n_lane):
         for lane in range(n_lane):
             group[lane] = order[min(first + lane, order.size - 1)]
         opened = open_lane_rows(lanes, group, pattern, base, states, slot, row_data, rows_open)
         load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v)
-        live = live_pattern(pattern, base[4], slot, room)
-        _iterate(lanes, live, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count)
+        if opened > 0 or before > 0:
+            live = live_pattern(pattern, base[4], slot, room)
+        before = opened
+        _iterate(lanes, live, base, slot, row_data, s, s1, v, x, y, w, (low, u, d), settings, stale,
+                 worst, count)  # fmt: skip
         close_lane_rows(opened, rows_open, slot)
         reject_low(lanes, n, v, settings[5], count)
         for lane in range(min(n_lane, order.size - first)):
@@ -381,14 +415,16 @@ def newton(
 
 
 @kernel
-def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, settings, worst, count):
+def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, factors, settings, stale,
+             worst, count):  # fmt: skip
     """Newton's method on one group; ``count`` becomes the iterations of each lane, -1: unsolved.
 
     A lane that is done stands still, so that its solution does not depend on what shares its group.
     """
     tolerance, max_iteration, turn_max, stretch_max, patience, _ = settings
     n_lane = len(lanes)
-    low = np.empty(0, y.dtype)
+    low, u, d = factors
+    none = low[:0]
     broken, moving = np.zeros(n_lane, y.dtype), np.ones(n_lane)
     best, since = np.full(n_lane, np.inf), np.zeros(n_lane, np.int64)
     count[:] = -1
@@ -397,7 +433,11 @@ def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, u, d, sett
         running = count_iterations(worst, tolerance, iteration, patience, best, since, count)
         if running == 0 or iteration == max_iteration:
             return
-        eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y)
+        if iteration == stale:
+            forward_own(lanes, pattern, base[4], slot, low, y)
+        else:
+            kept = low if iteration + 1 == stale else none
+            eliminate(lanes, pattern, base, slot, row_data, s1, x, w, kept, u, d, y)
         for lane in range(n_lane):
             moving[lane] = 1.0 if count[lane] < 0 and since[lane] <= patience else 0.0
         substitute_and_turn(

@@ -219,7 +219,7 @@ def solve(
         def run(part: Ints) -> None:
             newton(
                 lanes, like, model.pattern_arrays, model.pattern.node, model.base_arrays, power,
-                current, lists, begin, part, settings, out,
+                current, lists, begin, part, settings, -1, out,
             )  # fmt: skip
 
         with announced(f"newton-{len(lanes)}{'' if like is SINGLE else '-double'}"):
