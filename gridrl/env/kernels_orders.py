@@ -221,22 +221,25 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
     soft, reconnection, line_rest, sub_rest = settings
     n_branch = closed.shape[1]
     for b in which:
+        if attack[0][b] >= 0:
+            k = attack[0][b]
+            line_cooldown[b, k] = max(line_cooldown[b, k], attack[1][b])
+        for k in range(n_branch):  # several plain loops, which the compiler makes SIMD of
+            left = max(line_cooldown[b, k] - 1, 0)
+            left = reconnection if tripped[b, k] else left
+            line_cooldown[b, k] = max(left, line_rest if hits[0][b, k] else 0)
         for k in range(n_branch):
-            left = line_cooldown[b, k]
-            if attack[0][b] == k:
-                left = max(left, attack[1][b])
-            left = max(left - 1, 0)
-            if tripped[b, k]:
-                left = reconnection
-            if ahead.shape[0] > 0 and ahead[row[b], k] == 0:
-                left = max(left, maintenance_left[row[b], k])
-            if hazard_left.shape[0] > 0:
-                left = max(left, hazard_left[row[b], k])
-            if hits[0][b, k] and left < line_rest:
-                left = line_rest
-            line_cooldown[b, k] = left
             overflow[b, k] = overflow[b, k] + 1 if rho[b, k] > 1.0 else 0
+        for k in range(n_branch):
             protection[b, k] = protection[b, k] + 1 if rho[b, k] > soft else 0
+        if ahead.shape[0] > 0:
+            for k in range(n_branch):
+                if ahead[row[b], k] == 0:
+                    line_cooldown[b, k] = max(line_cooldown[b, k], maintenance_left[row[b], k])
+        if hazard_left.shape[0] > 0:
+            for k in range(n_branch):
+                line_cooldown[b, k] = max(line_cooldown[b, k], hazard_left[row[b], k])
+        for k in range(n_branch):
             if not closed[b, k]:
                 busbar[b, k] = before[b, k]
                 busbar[b, n_branch + k] = before[b, n_branch + k]

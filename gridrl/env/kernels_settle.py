@@ -13,9 +13,10 @@ Newton's method stays in the caches. Tuples passed between these kernels::
     world     (base_switching, branches, second_node, side_both)
     state     (busbar, closed, p, q, v, s_from, s_to, rho, v_last) of all states; v_last are the
               voltages to start from
-    course    (v_set, v_row): row v_row[b] of v_set holds the voltages of state b
-    settings  (tolerance, bold, careful): each of the two is (most iterations, longest turn, longest
-              stretch, patience), see `gridrl.powerflow.solve.Pace`; then the lowest voltage
+    course    (v_set, v_row, unit): row v_row[b] of v_set holds the voltages of state b, a column
+              for each unit that holds one
+    settings  (tolerance, bold, careful, lowest, near): bold and careful are (most iterations,
+              longest turn, longest stretch, patience), see `gridrl.powerflow.solve`
 """
 
 import numpy as np
@@ -35,7 +36,9 @@ CUT, LOW = -3, -2  # beside what `gridrl.powerflow.kernels_newton.newton` says o
 
 
 @kernel
-def settle(lanes, types, which, models, world, state, course, settings, protection, ending, tripped):
+def settle(
+    lanes, types, which, models, world, state, course, settings, protection, ending, tripped
+):
     """Solve states, open what is overloaded, and solve again until no line trips.
 
     Parameters
@@ -117,35 +120,47 @@ def _climb(lanes, types, which, model, world, state, course, settings, ending):
     """Solve states of one model: boldly, then with care from scratch.
 
     A shorter ladder than `gridrl.powerflow.solve.solve` climbs, because many states of a batch
-    under random orders have no solution.
+    under random orders have no solution: factors in float64 only where those in float32 ended near
+    a solution; one with voltages that no grid is operated at only where nothing better is found.
     """
     which, model, world, state = borrowed((which, model, world, state))
     course, ending = borrowed((course, ending))
     single, double = types
-    tolerance, bold, careful, lowest = settings
-    failed, low = np.empty_like(which), np.empty(which.size, np.bool_)
-    n_failed = 0
-    for first in range(0, which.size, WORD):
-        some = which[first : first + WORD]
-        count = _attempt(lanes, single, some, False, model, world, state, course,
-                         (tolerance, *bold, lowest), ending)  # fmt: skip
-        for e in range(some.size):
-            if count[e] < 0 and count[e] != CUT:
-                failed[n_failed], low[n_failed] = some[e], count[e] == LOW
-                n_failed += 1
-    n_low = 0
-    for first in range(0, n_failed, WORD):
-        some = failed[first : min(first + WORD, n_failed)]
-        was_low = low[first : first + some.size].copy()
-        count = _attempt(lanes, double, some, True, model, world, state, course,
-                         (tolerance, *careful, lowest), ending)  # fmt: skip
-        for e in range(some.size):
-            if count[e] < 0 and was_low[e]:
-                failed[n_low] = some[e]
-                n_low += 1
-    for first in range(0, n_low, WORD):
-        _attempt(lanes, double, failed[first : min(first + WORD, n_low)], False, model, world,
-                 state, course, (tolerance, *bold, 0.0), ending)  # fmt: skip
+    tolerance, bold, careful, lowest, near = settings
+    left, low = which.copy(), np.zeros(which.size, np.bool_)
+    for rung in range(4):
+        n_left = 0
+        for first in range(0, left.size, WORD):
+            some = left[first : first + WORD].copy()
+            if rung == 0:
+                count, worst = _attempt(lanes, single, some, False, model, world, state, course,
+                                        (tolerance, *bold, lowest), ending)  # fmt: skip
+            elif rung == 1:
+                count, worst = _attempt(lanes, single, some, True, model, world, state, course,
+                                        (tolerance, *careful, lowest), ending)  # fmt: skip
+            elif rung == 2:
+                count, worst = _attempt(lanes, double, some, True, model, world, state, course,
+                                        (tolerance, *careful, lowest), ending)  # fmt: skip
+            else:
+                count, worst = _attempt(lanes, double, some, False, model, world, state, course,
+                                        (tolerance, *bold, 0.0), ending)  # fmt: skip
+            for e in range(some.size):
+                was_low = low[first + e]
+                if count[e] >= 0 or count[e] == CUT:
+                    continue
+                if rung == 0:
+                    was_low = count[e] == LOW
+                if rung != 1 or was_low or worst[e] <= near:
+                    left[n_left], low[n_left] = some[e], was_low
+                    n_left += 1
+        left = left[:n_left]
+        if rung == 2:
+            n_left = 0
+            for e in range(left.size):
+                if low[e]:
+                    left[n_left] = left[e]
+                    n_left += 1
+            left = left[:n_left]
 
 
 @kernel
@@ -153,7 +168,7 @@ def _attempt(lanes, like, some, afresh, model, world, state, course, settings, e
     """Newton's method on a word of states, from where they were or from scratch.
 
     Voltages, flows and loadings are written where it succeeds. Returns the iterations of each
-    state, or what is below 0 where there are none.
+    state, below 0 where it has no solution here, and its largest mismatch.
     """
     some, model, world, state = borrowed((some, model, world, state))
     course, ending = borrowed((course, ending))
@@ -162,7 +177,8 @@ def _attempt(lanes, like, some, afresh, model, world, state, course, settings, e
     )
     m, n = some.size, nodes[0].size
     busbar, closed = _rows(some, state[0]), _rows(some, state[1])
-    p, q, v_set = _rows(some, state[2]), _rows(some, state[3]), _rows(course[1][some], course[0])
+    p, q = _rows(some, state[2]), _rows(some, state[3])
+    v_set = _set_points(some, course, unit_at.size)
     changes = topology_changes(busbar, closed, world[0][0], world[0][1])
     check = (changes[0][1:] > changes[0][:-1]) | (changes[5][1:] > changes[5][:-1])
     z_of, z_unit, z_g, z_b = shunt_differences(
@@ -178,7 +194,7 @@ def _attempt(lanes, like, some, afresh, model, world, state, course, settings, e
     node_injections(p, q, unit_at, parts, power, current)
     begin = np.empty((m, n, 2))
     warm_starts(some, state[8], nodes[0], starts, v_set, afresh, begin)
-    v, worst = np.empty((m, n), np.complex128), np.empty(m)
+    v, worst = np.empty((m, n), np.complex128), np.full(m, np.inf)
     count = np.where(cut, np.int32(CUT), np.int32(-1)).astype(np.int32)
     known, rows = (*lists, every, every), np.arange(n)
     order = np.flatnonzero(~cut)
@@ -197,7 +213,7 @@ def _attempt(lanes, like, some, afresh, model, world, state, course, settings, e
         some, count >= 0, state[4], state[0], state[1], world[1], world[2], world[3], state[5],
         state[6], state[7],
     )  # fmt: skip
-    return count
+    return count, worst
 
 
 @kernel
@@ -230,6 +246,20 @@ def _rows(which, table):
     which, table = borrowed((which, table))
     out = np.empty((which.size, table.shape[1]), table.dtype)
     for e in range(which.size):
+        r = which[e]
         for k in range(table.shape[1]):
-            out[e, k] = table[which[e], k]
+            out[e, k] = table[r, k]
+    return out
+
+
+@kernel
+def _set_points(some, course, n_unit):
+    """Voltages that each unit holds [m, n_unit]; what holds none is left blank."""
+    some, course = borrowed((some, course))
+    table, row, unit = course
+    out = np.empty((some.size, n_unit))
+    for e in range(some.size):
+        r = row[some[e]]
+        for c in range(unit.size):
+            out[e, unit[c]] = table[r, c]
     return out

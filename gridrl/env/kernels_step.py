@@ -44,9 +44,7 @@ def begin_step(active, orders, fleet, places, state, course, limits, settings, f
     beginning, dispatches, nearest, numbers = settings
     gens, stores, units = fleet
     if orders[2].shape[0] > 0 or orders[3].shape[0] > 0 or orders[4].shape[0] > 0:
-        judge_dispatch(
-            active, orders[2], orders[3], orders[4], gens, stores, numbers[2], verdict
-        )
+        judge_dispatch(active, orders[2], orders[3], orders[4], gens, stores, numbers[2], verdict)
     if orders[0].shape[0] > 0 or orders[1].shape[0] > 0:
         judge_topology(
             active, orders[0], orders[1], closed, (line_cooldown, sub_cooldown), places, limits,

@@ -12,21 +12,23 @@ from gridrl.jit import announced
 from gridrl.powerflow.solve import (
     BOLD,
     CAREFUL,
-    CAREFUL_ITERATIONS,
     DOUBLE,
     LANES,
     LOWEST,
+    NEAR,
     SINGLE,
     in_threads,
 )
 
 TYPES = (SINGLE, DOUBLE)
+MOST_CAREFUL = 32  # iterations; of thousands of states, the slowest that had a solution took 14
 
 
 def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: Ints) -> Bytes:
     """Solve the states in ``which`` into ``v, s_from, s_to, rho``; no line trips.
 
-    ``v_row`` [B] is the row of ``v_set`` [m, n_unit] that holds the voltages of each state.
+    ``v_row`` [B] is the row of ``v_set`` [m, n_holding] that has the voltages of each state, see
+    `World.tables`.
 
     Returns
     -------
@@ -38,7 +40,8 @@ def solve_states(world: World, state: State, which: Ints, v_set: Floats, v_row: 
 
     def run(part: Ints) -> None:
         solve_all(
-            LANES, TYPES, part, *world.flow_arrays, arrays, (v_set, v_row), flow_settings(world),
+            LANES, TYPES, part, *world.flow_arrays, arrays, (v_set, v_row, world.holding),
+            flow_settings(world),
             ending,
         )  # fmt: skip
 
@@ -58,5 +61,5 @@ def flow_state(state: State, v_last: Complexes) -> tuple[Any, ...]:
 def flow_settings(world: World) -> tuple[Any, ...]:
     """``settings`` as `gridrl.env.kernels_settle` takes them."""
     options = world.engine.options
-    bold, careful = (options.max_iteration, *BOLD), (CAREFUL_ITERATIONS, *CAREFUL)
-    return (options.tolerance, bold, careful, LOWEST)
+    bold, careful = (options.max_iteration, *BOLD), (MOST_CAREFUL, *CAREFUL)
+    return (options.tolerance, bold, careful, LOWEST, NEAR)

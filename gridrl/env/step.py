@@ -31,7 +31,7 @@ class Course(NamedTuple):
     p: Floats  # [n, n_unit] p.u.
     q: Floats  # [n, n_unit] p.u.
     row: Ints  # [B] row of p and q that loads each state
-    v_set: Floats  # [m, n_unit] p.u.
+    v_set: Floats  # [m, n_holding] p.u., see `World.tables`
     v_row: Ints  # [B] row of v_set that holds the voltages of each state
     beginning: bool = False  # the step of a reset: rules do not count yet
     real: bool = True  # the opponent attacks, hazards happen and episodes end
@@ -275,17 +275,20 @@ def _switch_and_solve(
         state.row, state.last, state.attacked, state.attack_left, state.overflow, state.protection,
         state.line_cooldown, state.substation_cooldown, state.ending, before.busbar,
     )  # fmt: skip
+    flow = (*world.flow_arrays, flow_settings(world))
+    arrays = flow_state(state, before.v)
+    outages = (maintenance, hazard, ahead, left, hazard_left)
+    set_points = (course.v_set, course.v_row, world.holding)
+    settings = (course.beginning, course.real, limits, numbers)
     solves: list[int] = []
 
     def run(part: Ints) -> None:
         solves.append(
             finish_step(
-                LANES, TYPES, part, orders, (*world.flow_arrays, flow_settings(world)),
-                flow_state(state, before.v), counts,
-                (maintenance, hazard, ahead, left, hazard_left), (course.v_set, course.v_row),
-                (course.beginning, course.real, limits, numbers), found,
-            )  # fmt: skip
-        )
+                LANES, TYPES, part, orders, flow, arrays, counts, outages, set_points, settings,
+                found,
+            )
+        )  # fmt: skip
 
     in_threads(run, np.flatnonzero(active), world.engine.options.threads)
     return sum(solves)

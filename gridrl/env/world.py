@@ -22,6 +22,7 @@ from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.options import FlowOptions
 
 # Injections move by a few percent in a step: the second iteration needs no factors of its own.
+# Where a substation is split, the first step is longer, and this does not pay.
 STALE = 1
 SMALLEST_SPLIT = 4  # terminals from which a substation is worth splitting
 
@@ -58,11 +59,16 @@ class World:
     def branches(self) -> tuple[Any, ...]:
         """Branches as `gridrl.env.kernels_grid.loadings` takes them."""
         grid = self.case.grid
-        y = np.stack([grid.y_ff, grid.y_ft, grid.y_tf, grid.y_tt])
+        parts = [
+            part for y in (grid.y_ff, grid.y_ft, grid.y_tf, grid.y_tt) for part in (y.real, y.imag)
+        ]
         rating = np.stack([grid.i_max_from, grid.i_max_to, grid.s_max])
         if self.rules.rho_side == "from":  # a rating in MVA counts at 1 p.u. voltage
             rating[0] = np.minimum(rating[0], grid.s_max)
-        return (y, np.array(grid.from_substation), np.array(grid.to_substation), rating)
+        return (
+            np.stack(parts, axis=1), np.array(grid.from_substation), np.array(grid.to_substation),
+            1.0 / rating,
+        )  # fmt: skip
 
     @cached_property
     def unit_arrays(self) -> tuple[Any, ...]:
@@ -94,14 +100,14 @@ class World:
         )
         switching = (np.array(base.busbar[0]), np.array(base.closed[0]))
         return (
-            (self._model_arrays(plain), self._model_arrays(model)),
+            (self._model_arrays(plain, STALE), self._model_arrays(model, -1)),
             (
                 switching, self.branches, np.array(model.second_node),
                 self.rules.rho_side == "both",
             ),
         )  # fmt: skip
 
-    def _model_arrays(self, model: Model) -> tuple[Any, ...]:
+    def _model_arrays(self, model: Model, stale: int) -> tuple[Any, ...]:
         """One of the ``models``; its nodes numbered as in the model of the engine."""
         whole, n_substation = self.engine.model, model.grid.n_substation
         node = model.pattern.node
@@ -119,7 +125,7 @@ class World:
         nodes = (node, node[~model.alive], np.setdiff1d(np.arange(whole.n_node), node))
         return (
             model.pattern_arrays, model.base_arrays, model.network_arrays, model.base_topology,
-            model.unit_arrays, model.unit_at, model.power_parts, shunts, starts, nodes, STALE,
+            model.unit_arrays, model.unit_at, model.power_parts, shunts, starts, nodes, stale,
         )  # fmt: skip
 
     @cached_property
@@ -133,9 +139,14 @@ class World:
 
     @cached_property
     def tables(self) -> tuple[Floats, Floats, Floats]:
-        """p, q and v_set of the series, as the kernels take them."""
+        """p, q [n_row, n_unit] and the v_set of `holding` [n_row, n_holding] of the series."""
         series = self.series
-        return np.array(series.p), np.array(series.q), np.array(series.v_set)
+        return np.array(series.p), np.array(series.q), series.v_set[:, self.holding]
+
+    @cached_property
+    def holding(self) -> Ints:
+        """Units that hold a voltage where they are connected."""
+        return self.case.grid.holding_unit.astype(np.int64)
 
     @cached_property
     def outages(self) -> tuple[Any, ...]:
