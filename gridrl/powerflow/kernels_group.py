@@ -272,6 +272,7 @@ def count_iterations(worst, tolerance, k, patience, best, since, count):
     number, is given up: ``since`` stays above ``patience`` then. ``best`` is the lowest mismatch
     so far.
     """
+    worst, best, since, count = borrowed((worst, best, since, count))
     running = 0
     for lane in range(count.size):
         if since[lane] > patience:

@@ -380,9 +380,11 @@ def newton(
         Filled for the states in ``order``; iterations is -1 where it did not converge, -2 where
         the solution has a voltage below ``lowest``.
     """
-    n_lane, n = len(lanes), node.size
     if order.size == 0:
         return
+    pattern, node, base, s_node, s_current = borrowed((pattern, node, base, s_node, s_current))
+    states, v_start, order, out = borrowed((states, v_start, order, out))
+    n_lane, n = len(lanes), node.size
     v, s = np.empty(2 * n * n_lane), np.empty(2 * n * n_lane)
     s1 = np.empty(2 * n * n_lane if s_current.shape[0] > 0 else 0)
     x, y = np.empty(2 * n * n_lane, like.dtype), np.empty(2 * n * n_lane, like.dtype)
@@ -421,6 +423,8 @@ def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, factors, s
 
     A lane that is done stands still, so that its solution does not depend on what shares its group.
     """
+    pattern, base, slot, row_data, s, s1 = borrowed((pattern, base, slot, row_data, s, s1))
+    v, x, y, w, factors, worst, count = borrowed((v, x, y, w, factors, worst, count))
     tolerance, max_iteration, turn_max, stretch_max, patience, _ = settings
     n_lane = len(lanes)
     low, u, d = factors
