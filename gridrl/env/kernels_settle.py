@@ -145,22 +145,13 @@ def _climb(lanes, types, which, model, world, state, course, settings, ending):
                 count, worst = _attempt(lanes, double, some, False, model, world, state, course,
                                         (tolerance, *bold, 0.0), ending)  # fmt: skip
             for e in range(some.size):
-                was_low = low[first + e]
                 if count[e] >= 0 or count[e] == CUT:
                     continue
-                if rung == 0:
-                    was_low = count[e] == LOW
-                if rung != 1 or was_low or worst[e] <= near:
+                was_low = count[e] == LOW if rung == 0 else low[first + e]
+                if rung == 0 or was_low or (rung == 1 and worst[e] <= near):
                     left[n_left], low[n_left] = some[e], was_low
                     n_left += 1
         left = left[:n_left]
-        if rung == 2:
-            n_left = 0
-            for e in range(left.size):
-                if low[e]:
-                    left[n_left] = left[e]
-                    n_left += 1
-            left = left[:n_left]
 
 
 @kernel
@@ -197,15 +188,15 @@ def _attempt(lanes, like, some, afresh, model, world, state, course, settings, e
     v, worst = np.empty((m, n), np.complex128), np.full(m, np.inf)
     count = np.where(cut, np.int32(CUT), np.int32(-1)).astype(np.int32)
     known, rows = (*lists, every, every), np.arange(n)
-    order = np.flatnonzero(~cut)
+    order, first = np.flatnonzero(~cut), min(FIRST, settings[1])
     newton(lanes, like, pattern, rows, base, power, current, known, begin, order,
-           (settings[0], FIRST, *settings[2:]), stale, (v, count, worst))  # fmt: skip
+           (settings[0], first, *settings[2:]), stale, (v, count, worst))  # fmt: skip
     order = order[count[order] == -1]
     for e in order:  # the slow ones share lanes from here on
         for i in range(n):
             begin[e, i, 0], begin[e, i, 1] = v[e, i].real, v[e, i].imag
     newton(lanes, like, pattern, rows, base, power, current, known, begin, order,
-           (settings[0], settings[1] - FIRST, *settings[2:]), -1, (v, count, worst))  # fmt: skip
+           (settings[0], settings[1] - first, *settings[2:]), -1, (v, count, worst))  # fmt: skip
     for e in range(m):
         ending[some[e]] = RUNNING if count[e] >= 0 else (ISLANDED if cut[e] else DIVERGED)
     _keep(some, count, check, v, (dead_of, dead_row), nodes, state[4])
