@@ -141,19 +141,23 @@ def apply_topology(active, set_busbar, set_line, verdict, busbar, closed):
 
 
 @kernel
-def force_out(active, row, maintenance, hazard, attacked, closed):
+def force_out(active, row, outages, attacked, closed):
     """Open what is under maintenance, broken or attacked, whatever was ordered.
 
-    ``maintenance`` and ``hazard`` are bool[n_row or 0, n_branch]; ``attacked`` int32[B], -1: none.
+    ``outages`` begins with (maintenance, hazard) bool[n_row or 0, n_branch] and ends with whether
+    anything is out in a row, bool[n_row]; ``attacked`` int32[B], -1: none.
     """
+    active, row, outages, attacked, closed = borrowed((active, row, outages, attacked, closed))
+    maintenance, hazard, eventful = outages[0], outages[1], outages[5]
     for b in range(active.size):
         if not active[b]:
             continue
-        for k in range(closed.shape[1]):
-            if maintenance.shape[0] > 0 and maintenance[row[b], k]:
-                closed[b, k] = False
-            if hazard.shape[0] > 0 and hazard[row[b], k]:
-                closed[b, k] = False
+        r = row[b]
+        if eventful[r]:
+            for k in range(closed.shape[1] if maintenance.shape[0] > 0 else 0):
+                closed[b, k] = closed[b, k] and not maintenance[r, k]
+            for k in range(closed.shape[1] if hazard.shape[0] > 0 else 0):
+                closed[b, k] = closed[b, k] and not hazard[r, k]
         if attacked[b] >= 0:
             closed[b, attacked[b]] = False
 
@@ -206,7 +210,8 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
         Busbars before and after the step: the ends of a line that ends up open go back.
     counters : (overflow int32[B, n_branch], protection int32[B, n_branch])
     cooldowns, hits : see `judge_topology`
-    outages : (maintenance_ahead, maintenance_left, hazard_left) int64[n_row or 0, n_branch]
+    outages : (maintenance_ahead, maintenance_left, hazard_left) int64[n_row or 0, n_branch], and
+        whether anything is out in a row, bool[n_row]
     attack : (line int32[B], left int32[B])
     settings : (soft limit, reconnection, line cooldown, substation cooldown)
     """
@@ -217,7 +222,7 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
     outages, attack = borrowed((outages, attack))
     overflow, protection = counters
     line_cooldown, sub_cooldown = cooldowns
-    ahead, maintenance_left, hazard_left = outages
+    ahead, maintenance_left, hazard_left, eventful = outages
     soft, reconnection, line_rest, sub_rest = settings
     n_branch = closed.shape[1]
     for b in which:
@@ -232,11 +237,11 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
             overflow[b, k] = overflow[b, k] + 1 if rho[b, k] > 1.0 else 0
         for k in range(n_branch):
             protection[b, k] = protection[b, k] + 1 if rho[b, k] > soft else 0
-        if ahead.shape[0] > 0:
+        if eventful[row[b]] and ahead.shape[0] > 0:
             for k in range(n_branch):
                 if ahead[row[b], k] == 0:
                     line_cooldown[b, k] = max(line_cooldown[b, k], maintenance_left[row[b], k])
-        if hazard_left.shape[0] > 0:
+        if eventful[row[b]] and hazard_left.shape[0] > 0:
             for k in range(n_branch):
                 line_cooldown[b, k] = max(line_cooldown[b, k], hazard_left[row[b], k])
         for k in range(n_branch):

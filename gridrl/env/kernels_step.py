@@ -82,7 +82,7 @@ def finish_step(lanes, types, which, orders, flow, state, counts, outages, cours
     counts : (row, last int64[B], attacked, attack_left int32[B], overflow, protection,
               line_cooldown int32[B, n_branch], substation_cooldown int32[B, n_substation],
               ending int8[B], busbar int8[B, n_terminal] before the step)
-    outages : (maintenance, hazard, maintenance ahead, left, hazard left) of every row
+    outages : (maintenance, hazard, maintenance ahead, left, hazard left, any) of every row
     course : see there
     settings : (beginning, real, what `settle` calls limits,
                 what `gridrl.env.kernels_orders.end_step` calls settings)
@@ -113,7 +113,7 @@ def finish_step(lanes, types, which, orders, flow, state, counts, outages, cours
     active[which] = True
     if orders[0].shape[0] > 0 or orders[1].shape[0] > 0:
         apply_topology(active, orders[0], orders[1], orders[2], busbar, closed)
-    force_out(active, row, outages[0], outages[1], attacked, closed)
+    force_out(active, row, outages, attacked, closed)
     solves = settle(
         lanes, types, which, flow[0], flow[1], state, course, flow[2], (protection, limits), ending,
         found[2],

@@ -277,7 +277,7 @@ def _switch_and_solve(
     )  # fmt: skip
     flow = (*world.flow_arrays, flow_settings(world))
     arrays = flow_state(state, before.v)
-    outages = (maintenance, hazard, ahead, left, hazard_left)
+    outages = (maintenance, hazard, ahead, left, hazard_left, world.eventful)
     set_points = (course.v_set, course.v_row, world.holding)
     settings = (course.beginning, course.real, limits, numbers)
     solves: list[int] = []

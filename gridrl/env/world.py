@@ -159,6 +159,16 @@ class World:
         )  # fmt: skip
 
     @cached_property
+    def eventful(self) -> Bools:
+        """[n_row] whether maintenance or a hazard takes a line out."""
+        series = self.series
+        out = np.zeros(series.p.shape[0], np.bool_)
+        for scheduled in (series.maintenance, series.hazard):
+            if len(scheduled):
+                out |= scheduled.any(axis=1)
+        return out
+
+    @cached_property
     def dispatch_settings(self) -> tuple[float, float, float, bool]:
         """Hours of a step, tolerances of 0.01 and 1e-7 MW in p.u., whether storage loses energy."""
         base = self.case.grid.s_base_mva

@@ -8,7 +8,19 @@ import numpy as np
 
 from gridrl.jit import inlined, kernel
 from gridrl.powerflow.kernels_group import root
-from gridrl.sparse.lanes import borrowed, cast, fma, fnma, load, splat, store
+from gridrl.sparse.lanes import (
+    absolute,
+    any_of,
+    borrowed,
+    cast,
+    fma,
+    fnma,
+    greater,
+    larger,
+    load,
+    splat,
+    store,
+)
 
 
 @kernel
@@ -41,7 +53,7 @@ def eliminate(lanes, pattern, base, slot, row_data, s1, x, w, low, u, d, y):
         if slot[i] < 0:
             _common_jacobian_row(lanes, i, pattern, base, s1, x, w)
         else:
-            _own_jacobian_row(lanes, i, slot[i], pattern, row_data, s1, x, w)
+            _own_jacobian_row(lanes, i, slot, pattern, base, row_data, s1, x, w)
         _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y)
 
 
@@ -114,10 +126,11 @@ def _common_jacobian_row(lanes, i, pattern, base, s1, x, w):
 
 
 @inlined
-def _own_jacobian_row(lanes, i, at, pattern, row_data, s1, x, w):
+def _own_jacobian_row(lanes, i, slot, pattern, base, row_data, s1, x, w):
     """Row ``i`` of the Jacobian with admittances and masks of each lane, into ``w``."""
     y_ptr, y_idx = pattern[0], pattern[1]
-    n_lane = len(lanes)
+    yg, yb = base[0], base[1]
+    at, n_lane = slot[i], len(lanes)
     one = splat(lanes, w, 1.0)
     vr = load(lanes, x, 2 * i * n_lane)
     vi = load(lanes, x, (2 * i + 1) * n_lane)
@@ -131,6 +144,9 @@ def _own_jacobian_row(lanes, i, at, pattern, row_data, s1, x, w):
     o = at * n_lane
     for p in range(y_ptr[i], y_ptr[i + 1]):
         j = np.int64(y_idx[p])
+        if slot[j] < 0 and yg[p] == 0.0 and yb[p] == 0.0:  # in no lane is anything there
+            o += 2 * n_lane
+            continue
         xr = load(lanes, x, 2 * j * n_lane)
         xi = load(lanes, x, (2 * j + 1) * n_lane)
         g, b = cast(x, load(lanes, row_data, o)), cast(x, load(lanes, row_data, o + n_lane))
@@ -175,9 +191,19 @@ def _identity_row(lanes, i, u_ptr, u, d, y):
 
 
 @inlined
+def _no_block(lanes, p, low):
+    """Entry ``p`` of L is zero in all lanes."""
+    n_lane = len(lanes)
+    if low.size > 0:
+        for q in range(4):
+            store(lanes, low, (4 * p + q) * n_lane, splat(lanes, low, 0.0))
+
+
+@inlined
 def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y):
     """Subtract the rows above from row ``i`` in ``w``, invert its diagonal, keep its U part."""
     n_lane = len(lanes)
+    zero = splat(lanes, w, 0.0)
     y0 = load(lanes, y, 2 * i * n_lane)
     y1 = load(lanes, y, (2 * i + 1) * n_lane)
     for p in range(l_ptr[i], l_ptr[i + 1]):
@@ -187,6 +213,11 @@ def _reduce_row(lanes, i, u_ptr, u_idx, l_ptr, l_idx, w, low, u, d, y):
         c1 = load(lanes, w, o + n_lane)
         c2 = load(lanes, w, o + 2 * n_lane)
         c3 = load(lanes, w, o + 3 * n_lane)
+        # most branches could sit on second busbars but do not: blocks that are zero in all lanes
+        some = larger(larger(absolute(c0), absolute(c1)), larger(absolute(c2), absolute(c3)))
+        if not any_of(greater(some, zero)):
+            _no_block(lanes, p, low)
+            continue
         d0 = load(lanes, d, o)
         d1 = load(lanes, d, o + n_lane)
         d2 = load(lanes, d, o + 2 * n_lane)

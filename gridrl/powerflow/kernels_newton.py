@@ -34,6 +34,8 @@ from gridrl.sparse.lanes import (
     store,
 )
 
+BROKEN = -4  # instead of iterations: the factors were not finite, the voltages mean nothing
+
 
 @kernel
 def substitute_and_turn(
@@ -128,7 +130,7 @@ def newton(
         Iteration whose step takes the factors of the one before; -1: every one makes its own.
     out : (v complex128[B, n_node], iterations int32[B], worst float64[B])
         Filled for the states in ``order``; iterations is -1 where it did not converge, -2 where
-        the solution has a voltage below ``lowest``.
+        the solution has a voltage below ``lowest``, BROKEN where factors were not finite.
     """
     if order.size == 0:
         return
@@ -200,7 +202,7 @@ def _iterate(lanes, pattern, base, slot, row_data, s, s1, v, x, y, w, factors, s
         for lane in range(n_lane):
             if moving[lane] > 0.0 and np.isnan(broken[lane]):
                 since[lane] = patience + 1
-                count[lane] = -1
+                count[lane] = BROKEN
 
 
 @kernel

@@ -303,6 +303,7 @@ def finish(
         v[unchecked[:, None], model.pattern.node[~model.alive][None, :]] = np.nan
     diverged = iterations < 0
     if diverged.any():
+        iterations[diverged] = -1
         v[diverged] = np.nan
         status[diverged] = FlowStatus.DIVERGED
     if states.dead_row.size:
