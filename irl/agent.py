@@ -1,6 +1,7 @@
 """One agent's module: its data, its fit under what the others said, and its answer."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,20 @@ from irl.messages import SharedMessage
 from irl.priors import TurboPrior, check_covariance
 
 
+class Fitter(Protocol):
+    """Finds weights under a Gaussian prior, as `irl.maxent.fit_map` does."""
+
+    def __call__(
+        self,
+        likelihood: Likelihood,
+        mean: NDArray[np.float64],
+        covariance: NDArray[np.float64],
+        *,
+        start: Fit | None,
+        tolerance: float,
+    ) -> Fit: ...
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Agent:
     """One module: its data, and the prior of the weights that it shares with nobody.
@@ -24,14 +39,22 @@ class Agent:
     name: str
     likelihood: Likelihood
     own_covariance: NDArray[np.float64] | None = None  # [n_own, n_own]; identity by default
+    fit: Fitter = fit_map  # how the module fits; `irl.deep.DeepModule` has a network do it
 
 
-def local_fit(agent: Agent, prior: TurboPrior, cavity: Belief, start: Fit | None = None) -> Fit:
-    """Fit one agent's data under what the others said."""
+def local_fit(
+    agent: Agent,
+    prior: TurboPrior,
+    cavity: Belief,
+    start: Fit | None = None,
+    *,
+    tolerance: float = 1e-8,
+) -> Fit:
+    """Fit one agent's data under what the others said; ``start`` and ``tolerance`` as `fit_map`."""
     own = weights_of_own(agent, prior.n_shared)
     mean = np.concatenate([cavity.mean, np.zeros(len(own))])
     covariance = block_diag(cavity.covariance + prior.deviation, own)
-    return fit_map(agent.likelihood, mean, covariance, start=None if start is None else start.theta)
+    return agent.fit(agent.likelihood, mean, covariance, start=start, tolerance=tolerance)
 
 
 def extrinsic_message(

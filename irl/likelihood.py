@@ -112,6 +112,7 @@ class ActionLikelihood:
 
     def __init__(self, mdp: MDP, data: Demonstrations, features: ArrayLike | None = None) -> None:
         self.mdp = mdp
+        self.data = data
         self.features = state_features(mdp, features)
         step = data.time if mdp.horizon is not None else np.zeros_like(data.time)
         self._count = np.zeros((mdp.n_step, mdp.n_state, mdp.n_action))

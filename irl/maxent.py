@@ -1,7 +1,9 @@
-"""Maximum a posteriori fits of one agent: Newton steps with a line search.
+"""Maximum a posteriori fits of one agent: quasi-Newton steps that begin with the curvature.
 
 The search runs in whitened coordinates ``theta = mean + L z`` with ``L L' = covariance``: there
-the prior is ``|z|^2 / 2``, whatever its condition, and directions without variance stay put.
+the prior is ``|z|^2 / 2``, whatever its condition, and directions without variance stay put. The
+curvature costs as much as a dozen values, so it is computed where the search begins and where it
+ends; in between the inverse Hessian is kept by BFGS updates (Nocedal and Wright 2006, eq. 6.17).
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from irl.priors import check_covariance, square_root
 
 # Of a loss, relative to its size: sums over some thousand observations.
 _ROUNDING = 1e-12
+_STUCK = "no step lowers the loss; rescale the features, they differ too much in size"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,9 +38,9 @@ def fit_map(
     mean: NDArray[np.float64],
     covariance: NDArray[np.float64],
     *,
-    start: NDArray[np.float64] | None = None,
+    start: Fit | None = None,
     tolerance: float = 1e-8,
-    max_iterations: int = 200,
+    max_iterations: int = 300,
 ) -> Fit:
     """Minimise the loss plus half the squared distance from a Gaussian prior.
 
@@ -45,8 +48,9 @@ def fit_map(
     ----------
     mean, covariance : [d], [d, d]
         Of the prior.
-    start : [d]
-        Where to begin; the mean by default. Off-prior parts of it are dropped.
+    start : Fit
+        A fit of the same likelihood under another prior, to begin there and with its curvature;
+        by default the search begins at the mean. Off-prior parts of it are dropped.
     tolerance : float
         Of the gradient in whitened coordinates (largest entry, nats).
     """
@@ -54,35 +58,11 @@ def fit_map(
     root = square_root(covariance)
     z: NDArray[np.float64] = np.zeros(root.shape[1])
     if start is not None:
-        z = np.asarray(np.linalg.lstsq(root, start - mean, rcond=1e-10)[0], np.float64)
+        z = np.asarray(np.linalg.lstsq(root, start.theta - mean, rcond=1e-10)[0], np.float64)
+    known = None if start is None else start.curvature
+    z, count, reason = _search(likelihood, mean, root, z, known, tolerance, max_iterations)
     theta = mean + root @ z
     loss, gradient = likelihood.value(theta)
-    reason, converged, count = "", False, 0
-    for count in range(max_iterations + 1):
-        slope = root.T @ gradient + z
-        if np.abs(slope).max(initial=0.0) <= tolerance:
-            converged, reason = True, "converged"
-            break
-        if count == max_iterations:
-            reason = (
-                f"stopped after {count} steps with a gradient of {np.abs(slope).max():.2g}; "
-                "allow more steps, or narrow the prior"
-            )
-            break
-        inner = np.eye(z.size) + root.T @ likelihood.curvature(theta) @ root
-        step = np.asarray(-np.linalg.solve(inner, slope), np.float64)
-        moved = _line_search(likelihood, mean, root, z, step, loss, slope)
-        if moved is None:
-            # Rounding of the loss ends the search a little above the tolerance.
-            converged = bool(np.abs(slope).max() <= 1e-5 * (1.0 + np.abs(gradient).max()))
-            reason = (
-                "converged to rounding"
-                if converged
-                else "no step lowers the loss; rescale the features, they differ too much in size"
-            )
-            break
-        z, loss, gradient = moved
-        theta = mean + root @ z
     curvature = likelihood.curvature(theta)
     inner = np.eye(z.size) + root.T @ curvature @ root
     return Fit(
@@ -92,9 +72,69 @@ def fit_map(
         curvature=curvature,
         covariance=root @ np.linalg.solve(inner, root.T),
         iterations=count,
-        converged=converged,
+        converged=reason.startswith("converged"),
         reason=reason,
     )
+
+
+def _search(
+    likelihood: Likelihood,
+    mean: NDArray[np.float64],
+    root: NDArray[np.float64],
+    z: NDArray[np.float64],
+    known: NDArray[np.float64] | None,
+    tolerance: float,
+    max_iterations: int,
+) -> tuple[NDArray[np.float64], int, str]:
+    """Where the search from ``z`` ends, after how many steps, and why there."""
+    theta = mean + root @ z
+    inverse = _inverse_hessian(root, likelihood.curvature(theta) if known is None else known)
+    fresh = known is None
+    loss, gradient = likelihood.value(theta)
+    slope = root.T @ gradient + z
+    for count in range(max_iterations):
+        if np.abs(slope).max(initial=0.0) <= tolerance:
+            return z, count, "converged"
+        step = np.asarray(-inverse @ slope, np.float64)
+        moved = _line_search(likelihood, mean, root, z, step, loss, slope)
+        if moved is None and not fresh:
+            inverse, fresh = _inverse_hessian(root, likelihood.curvature(mean + root @ z)), True
+            continue
+        if moved is None:
+            # Rounding of the loss ends the search a little above the tolerance.
+            rounding = np.abs(slope).max() <= 1e-5 * (1.0 + np.abs(gradient).max())
+            return z, count, "converged to rounding" if rounding else _STUCK
+        before, turned = z, slope
+        z, loss, gradient = moved
+        slope = root.T @ gradient + z
+        inverse, fresh = _updated(inverse, z - before, slope - turned), False
+    largest = np.abs(slope).max(initial=0.0)
+    reason = (
+        f"stopped after {max_iterations} steps with a gradient of {largest:.2g}; "
+        "allow more steps, or narrow the prior"
+    )
+    return z, max_iterations, "converged" if largest <= tolerance else reason
+
+
+def _inverse_hessian(
+    root: NDArray[np.float64], curvature: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of the objective in whitened coordinates: its eigenvalues are at most one."""
+    inner = np.eye(root.shape[1]) + root.T @ curvature @ root
+    return np.asarray(np.linalg.inv((inner + inner.T) / 2))
+
+
+def _updated(
+    inverse: NDArray[np.float64], moved: NDArray[np.float64], turned: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """BFGS: the inverse Hessian that explains how the slope turned along the last step."""
+    curved = float(moved @ turned)
+    if curved <= 1e-10 * float(moved @ moved):
+        return inverse  # not convex along this step: what is known stays
+    guess = inverse @ turned
+    cross = np.outer(moved, guess) / curved
+    size = (1.0 + float(turned @ guess) / curved) / curved
+    return np.asarray(inverse + size * np.outer(moved, moved) - cross - cross.T)
 
 
 def _line_search(

@@ -22,6 +22,8 @@ FORMAT = "gridrl-irl-message-1"
 _KEYS = {"format", "agent", "round", "schema", "eta", "precision", "evidence", "n_observation"}
 # A dense precision over 2,000 weights is 2 million numbers; more is not a message but a mistake.
 _MAX_BYTES = 50_000_000
+# No data say more than this of a weight, whose scale all agreed on; beyond it sums lose digits.
+_LARGEST = 1e12
 
 
 def schema_hash(names: Sequence[str], units: Sequence[str] = ()) -> str:
@@ -126,6 +128,15 @@ def read_message(text: str, schema: str) -> SharedMessage:
         raise IrlError("round and n_observation of the message must not be negative.")
     if not isinstance(content["evidence"], int | float):
         raise IrlError("evidence of the message is not a number.")
+    largest = max(
+        float(np.abs(numbers).max(initial=0.0)), float(np.abs(upper).max(initial=0.0)),
+        abs(content["evidence"]), content["n_observation"], content["round"],
+    )  # fmt: skip
+    if largest > _LARGEST:
+        raise IrlError(
+            f"The message has a number above {_LARGEST:g}, which no data give. Check the scale of "
+            "its sender's features."
+        )
     return SharedMessage(
         agent=content["agent"],
         round=content["round"],

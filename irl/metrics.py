@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from irl.errors import IrlError
 from irl.likelihood import Likelihood
-from irl.mdp import MDP
+from irl.mdp import MDP, Demonstrations
 from irl.soft_vi import closed_loop, occupancy, soft_value_iteration, transition_matrix
 
 
@@ -89,20 +89,33 @@ def value_difference(mdp: MDP, found: ArrayLike, true: ArrayLike, *, soft: bool 
     is divided by that of the uniform policy. Ties of the hard policy are shared alike. Without
     anything to win the difference is 0.
     """
+    table = by_action(mdp, found)
+    policy = soft_value_iteration(mdp, table).policy if soft else best_policy(mdp, table)
+    return policy_difference(mdp, policy, true, soft=soft)
+
+
+def policy_difference(
+    mdp: MDP, policy: NDArray[np.float64], true: ArrayLike, *, soft: bool = False
+) -> float:
+    """`value_difference` of a policy [T, n_state, n_action], however it came about."""
     reward = by_action(mdp, true)
 
-    def worth(policy: NDArray[np.float64]) -> float:
-        return float((occupancy(mdp, policy) * reward).sum())
-
-    def acting(on: ArrayLike) -> NDArray[np.float64]:
-        return soft_value_iteration(mdp, on).policy if soft else best_policy(mdp, on)
+    def worth(of: NDArray[np.float64]) -> float:
+        return float((occupancy(mdp, of) * reward).sum())
 
     uniform = mdp.available / mdp.available.sum(axis=1, keepdims=True)
-    best = worth(acting(reward))
+    ideal = soft_value_iteration(mdp, reward).policy if soft else best_policy(mdp, reward)
+    best = worth(ideal)
     to_win = best - worth(np.repeat(uniform[None], mdp.n_step, axis=0))
     if abs(to_win) < 1e-12 * (1.0 + abs(best)):
         return 0.0
-    return (best - worth(acting(by_action(mdp, found)))) / to_win
+    return (best - worth(policy)) / to_win
+
+
+def policy_loss(policy: NDArray[np.float64], data: Demonstrations) -> float:
+    """Negative log-probability of logged actions under a policy, nats per action."""
+    chance = policy[data.time % len(policy), data.state, data.action]
+    return float(-np.log(np.maximum(chance, 1e-300)).mean())
 
 
 def best_policy(mdp: MDP, reward: ArrayLike) -> NDArray[np.float64]:

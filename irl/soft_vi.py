@@ -4,6 +4,7 @@
 (Ziebart, Bagnell and Dey, ICML 2010). Rewards are in units of the policy's temperature.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from irl.mdp import MDP
 
 # Of the values, relative to their size: what gradients to 1e-8 need.
 _TOLERANCE = 1e-13
+# Newton steps that are tried before backups alone go on, and backups before each.
+_NEWTON_STEPS, _BACKUPS_BETWEEN = 30, 40
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,11 +29,7 @@ class SoftSolution:
 
     value: NDArray[np.float64]  # [T, n_state]
     log_policy: NDArray[np.float64]  # [T, n_state, n_action], -inf where not available
-
-    @property
-    def policy(self) -> NDArray[np.float64]:
-        """Probabilities, [T, n_state, n_action]."""
-        return np.exp(self.log_policy)
+    policy: NDArray[np.float64]  # [T, n_state, n_action] probabilities
 
 
 def soft_value_iteration(mdp: MDP, reward: ArrayLike) -> SoftSolution:
@@ -44,20 +43,49 @@ def soft_value_iteration(mdp: MDP, reward: ArrayLike) -> SoftSolution:
             f"{mdp.n_action}] or [{mdp.n_state}]."
         )
     table = np.ascontiguousarray(table)
-    arrays = (mdp.row_start, mdp.successor, mdp.probability, mdp.available, table)
-    log_policy = np.empty((mdp.n_step, mdp.n_state, mdp.n_action))
-    with announced("inverse reinforcement learning"):
-        if mdp.horizon is not None:
-            value = np.zeros((mdp.horizon + 1, mdp.n_state))
-            kernels.soft_backward(*arrays, mdp.discount, value, log_policy)
-            return SoftSolution(value=value[:-1], log_policy=log_policy)
-        stay = np.zeros(mdp.n_state)
-        size = (np.abs(table).max() + np.log(mdp.n_action) + 1.0) / (1.0 - mdp.discount)
-        # Each backup shrinks the error by the discount: the limit is never what stops it.
-        limit = int(np.ceil(np.log(_TOLERANCE) / np.log(mdp.discount))) + 10
-        tolerance = _TOLERANCE * size
-        kernels.soft_iterate(*arrays, mdp.discount, stay, log_policy[0], tolerance, limit)
-    return SoftSolution(value=stay[None], log_policy=log_policy)
+    shape = (mdp.n_step, mdp.n_state, mdp.n_action)
+    log_policy, policy = np.empty(shape), np.empty(shape)
+    value = np.zeros((mdp.n_step + 1, mdp.n_state))
+
+    def backups(limit: int, tolerance: float) -> float:
+        with announced("inverse reinforcement learning"):
+            change: float = kernels.soft_backward(
+                mdp.row_start, mdp.successor, mdp.probability, mdp.available, table, mdp.discount,
+                value, log_policy, policy, tolerance, limit,
+            )  # fmt: skip
+        return change
+
+    if mdp.horizon is not None:
+        backups(1, 0.0)
+    else:
+        _settle(mdp, table, backups, value, log_policy, policy)
+    return SoftSolution(value=value[:-1], log_policy=log_policy, policy=policy)
+
+
+def _settle(
+    mdp: MDP,
+    table: NDArray[np.float64],
+    backups: Callable[[int, float], float],
+    value: NDArray[np.float64],
+    log_policy: NDArray[np.float64],
+    policy: NDArray[np.float64],
+) -> None:
+    """Soft values of an endless horizon: backups, with the value of each policy in between.
+
+    The value of the soft policy of V is a Newton step from V, so that a handful takes the place of
+    hundreds of backups (Puterman and Brumelle 1979, for the entropy-regularised operator).
+    """
+    size = (np.abs(table).max() + np.log(mdp.n_action) + 1.0) / (1.0 - mdp.discount)
+    tolerance = _TOLERANCE * size
+    # Each backup shrinks the error by the discount: this limit is never what stops it.
+    limit = int(np.ceil(np.log(_TOLERANCE) / np.log(mdp.discount))) + 10
+    for _ in range(_NEWTON_STEPS):
+        if backups(_BACKUPS_BETWEEN, tolerance) <= tolerance:
+            return
+        surprise = table - np.where(policy[0] > 0, log_policy[0], 0.0)
+        gained = (policy[0] * surprise).sum(axis=1)
+        value[-1] = splu(closed_loop(mdp, policy[0])).solve(gained)
+    backups(limit, tolerance)
 
 
 def transition_matrix(mdp: MDP) -> sp.csr_array:

@@ -8,7 +8,7 @@ fit to everybody's raw data (`irl.joint.joint_map`); where losses are convex, th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,8 @@ from irl.messages import SharedMessage, schema_hash
 from irl.priors import TurboPrior
 
 Schedule = Literal["flooding", "sequential", "random"]
+# Largest move of a weight at which the evidence of a prior is known well enough to compare.
+_ROUGH = 1e-2
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,6 +38,7 @@ class TurboResult:
     shared: Belief
     messages: tuple[SharedMessage, ...]  # of the last round
     change: tuple[float, ...]  # largest move of any weight, by round
+    history: tuple[tuple[SharedMessage, ...], ...]  # messages after each round
     converged: bool
     evidence: float  # log evidence of the prior, nats
 
@@ -137,55 +140,82 @@ class TurboIRL:
             raise IrlError("damping must lie in 0..1 (without 1), max_rounds be at least 1.")
         if schedule == "random" and rng is None:
             raise IrlError("A random schedule needs rng, a numpy random generator.")
-        results = [
-            self._exchange(prior, schedule, damping, tolerance, max_rounds, rng)
-            for prior in self.priors
-        ]
-        return max(results, key=lambda result: result.evidence)
+        order = _Order(schedule=schedule, damping=damping, max_rounds=max_rounds, rng=rng)
+        if len(self.priors) == 1:
+            return self._exchange(self.priors[0], order, tolerance)
+        # Which prior is best shows long before the last digit of its weights.
+        rough: list[TurboResult] = []
+        for prior in self.priors:
+            rough.append(
+                self._exchange(prior, order, max(tolerance, _ROUGH), rough[-1] if rough else None)
+            )
+        best = max(rough, key=lambda result: result.evidence)
+        fine = self._exchange(best.prior, order, tolerance, best)
+        return replace(fine, change=best.change + fine.change, history=best.history + fine.history)
 
     def _exchange(
         self,
         prior: TurboPrior,
-        schedule: Schedule,
-        damping: float,
+        order: "_Order",
         tolerance: float,
-        max_rounds: int,
-        rng: np.random.Generator | None,
+        earlier: TurboResult | None = None,
     ) -> TurboResult:
+        """Rounds under one prior; they begin where an ``earlier`` exchange ended."""
         schema = schema_hash(self.shared)
-        held: dict[int, SharedMessage] = {}
-        fits: dict[int, Fit] = {}
+        agents = range(len(self.agents))
+        fits: dict[int, Fit] = dict(enumerate(earlier.fits)) if earlier else {}
+        held: dict[int, SharedMessage] = {
+            i: extrinsic_message(self.agents[i], prior, fit, number=0, schema=schema)
+            for i, fit in fits.items()
+        }
+        accuracy = 1e-3 * max(tolerance, 1e-5)
         change: list[float] = []
-        while len(change) < max_rounds and (not change or change[-1] > tolerance):
+        history: list[tuple[SharedMessage, ...]] = []
+        while len(change) < order.max_rounds and (not change or change[-1] > tolerance):
             said = dict(held)
             moved = 0.0
-            order = list(range(len(self.agents)))
-            if schedule == "random" and rng is not None:
-                order = [int(i) for i in rng.permutation(len(order))]
-            for i in order:
-                heard = said if schedule == "flooding" else held
+            for i in order.of(len(agents)):
+                heard = said if order.schedule == "flooding" else held
                 cavity = fuse(prior, [m for j, m in heard.items() if j != i])
-                fit = local_fit(self.agents[i], prior, cavity, fits.get(i))
+                fit = local_fit(self.agents[i], prior, cavity, fits.get(i), tolerance=accuracy)
                 before = fits[i].theta if i in fits else np.inf
                 moved = max(moved, float(np.abs(fit.theta - before).max()))
                 fits[i] = fit
                 new = extrinsic_message(
                     self.agents[i], prior, fit, number=len(change), schema=schema
                 )
-                held[i] = _damped(held.get(i), new, damping)
+                held[i] = _damped(held.get(i), new, order.damping)
             change.append(moved)
-        messages = tuple(held[i] for i in range(len(self.agents)))
+            history.append(tuple(held[i] for i in agents))
+        messages = history[-1]
         return TurboResult(
             agents=tuple(agent.name for agent in self.agents),
             shared_names=self.shared,
             prior=prior,
-            fits=tuple(fits[i] for i in range(len(self.agents))),
+            fits=tuple(fits[i] for i in agents),
             shared=fuse(prior, messages),
             messages=messages,
             change=tuple(change),
+            history=tuple(history),
             converged=change[-1] <= tolerance and all(fit.converged for fit in fits.values()),
             evidence=log_evidence(prior, messages),
         )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Order:
+    """Who speaks when, and how much of its old message an agent keeps."""
+
+    schedule: Schedule
+    damping: float
+    max_rounds: int
+    rng: np.random.Generator | None
+
+    def of(self, n_agent: int) -> list[int]:
+        """The agents in the order of the next round."""
+        if self.schedule == "random" and self.rng is not None:
+            return [int(i) for i in self.rng.permutation(n_agent)]
+        return list(range(n_agent))
 
 
 def _damped(old: SharedMessage | None, new: SharedMessage, damping: float) -> SharedMessage:

@@ -1,4 +1,4 @@
-"""The command line: ``gridrl load | flow | security | whatif | opf | train | evaluate | ...``.
+"""The command line: ``gridrl load | flow | security | whatif | opf | train | irl | ...``.
 
 Commands are thin and import what they need when they run, so that ``gridrl --help`` answers at
 once. Exit codes: 0 done, 1 the grid has no power flow or no optimal one (or
@@ -17,6 +17,7 @@ from gridrl.cli.common import printable
 from gridrl.cli.doctor import doctor
 from gridrl.cli.evaluate import evaluate
 from gridrl.cli.flow import flow
+from gridrl.cli.irl import app as irl
 from gridrl.cli.load import load
 from gridrl.cli.opf import opf
 from gridrl.cli.security import security
@@ -55,6 +56,7 @@ app.command()(security)
 app.command()(opf)
 app.add_typer(whatif)
 app.add_typer(train)
+app.add_typer(irl)
 app.command()(evaluate)
 app.command()(bench)
 app.command()(doctor)

@@ -9,7 +9,7 @@ import typer
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
 SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed",
-          "env_greedy")  # fmt: skip
+          "env_greedy", "irl")  # fmt: skip
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
@@ -56,6 +56,10 @@ def bench(
         float | None,
         typer.Option("--time-limit", metavar="SECONDS", help="Of opf: of one solve."),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, metavar="N", help="Of irl: worlds of each cell, 20."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
     ] = False,
@@ -86,17 +90,12 @@ def bench(
     if suite not in SUITES:
         raise CaseError(f"No suite '{suite}'. There is: {', '.join(SUITES)}.")
     chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
-    if suite == "opf" and render:
-        from gridrl.cli.bench_opf import render_opf
-
-        render_opf(cases)
-        return
     if render:
-        _render(suite)
+        _render(suite, cases)
         return
     if out is not None and out.exists() and not out.is_dir():
         raise CaseError(f"--out {out}: this is a file. Name a folder.")
-    some = bool(case or task or chosen or quick or repeats or time_limit)
+    some = bool(case or task or chosen or quick or repeats or time_limit or seeds)
     if out is None and not some:
         from gridrl.bench.contender import checkout
 
@@ -110,14 +109,15 @@ def bench(
             time_limit_s=time_limit, out=out, resume=resume, as_json=as_json,
         )  # fmt: skip
         return
+    if suite == "irl":
+        from gridrl.cli.bench_irl import run_irl
+
+        run_irl(quick=quick, seeds=seeds, out=out, resume=resume, as_json=as_json)
+        return
     if suite == "powerflow":
         made = _run(suite, case or [], tasks, chosen, quick, out, resume)
-    elif suite == "remedial":
-        made = _run_remedial(case or [], tasks, quick, out)
-    elif suite == "opf_switching":
-        made = _run_switching(case or [], quick, out)
     else:
-        made = _play(suite, case or [], quick, out, resume)
+        made = _run_other(suite, case or [], tasks, quick, out, resume)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
@@ -152,6 +152,16 @@ def _run(
     if out is not None:
         _write(out, suite, made)
     return made
+
+
+def _run_other(
+    suite: str, cases: list[str], tasks: list[str], quick: bool, out: Path | None, resume: bool
+) -> dict[str, Any]:
+    if suite == "remedial":
+        return _run_remedial(cases, tasks, quick, out)
+    if suite == "opf_switching":
+        return _run_switching(cases, quick, out)
+    return _play(suite, cases, quick, out, resume)
 
 
 def _run_remedial(
@@ -261,8 +271,18 @@ def _pages(suite: str) -> tuple[Any, Any]:
     return render.summary, render.tables
 
 
-def _render(suite: str) -> None:
-    """Put the published results into the pages that show them."""
+def _render(suite: str, cases: str) -> None:
+    """Put the published results into the pages that show them; ``cases`` is the suite of opf."""
+    if suite == "opf":
+        from gridrl.cli.bench_opf import render_opf
+
+        render_opf(cases)
+        return
+    if suite == "irl":
+        from gridrl.cli.bench_irl import render_irl
+
+        render_irl()
+        return
     from gridrl.bench.contender import checkout
     from gridrl.bench.render import insert
     from gridrl.errors import CaseError

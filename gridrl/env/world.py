@@ -94,15 +94,13 @@ class World:
     def flow_arrays(self) -> tuple[Any, Any]:
         """``models`` and ``world`` as `gridrl.env.kernels_settle` takes them."""
         model = self.engine.model
-        base = model.topology
         plain = build_model(
-            model.grid, base, model.injection, island_rule=self.engine.options.island_rule
+            model.grid, model.topology, model.injection, island_rule=self.engine.options.island_rule
         )
-        switching = (np.array(base.busbar[0]), np.array(base.closed[0]))
         return (
             (self._model_arrays(plain, STALE), self._model_arrays(model, -1)),
             (
-                switching, self.branches, np.array(model.second_node),
+                self.base_switching, self.branches, np.array(model.second_node),
                 self.rules.rho_side == "both",
             ),
         )  # fmt: skip
@@ -127,6 +125,12 @@ class World:
             model.pattern_arrays, model.base_arrays, model.network_arrays, model.base_topology,
             model.unit_arrays, model.unit_at, model.power_parts, shunts, starts, nodes, stale,
         )  # fmt: skip
+
+    @cached_property
+    def base_switching(self) -> tuple[Any, Any]:
+        """Busbar of every terminal and status of every branch of the base state."""
+        base = self.engine.model.topology
+        return np.array(base.busbar[0]), np.array(base.closed[0])
 
     @cached_property
     def fleet_arrays(self) -> tuple[Any, ...]:

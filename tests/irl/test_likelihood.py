@@ -1,14 +1,17 @@
 """Gradients against finite differences, and what theory says about the three likelihoods."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from irl.errors import IrlError
 from irl.gridworld import gridworld
+from irl.kernels_soft import exponentials
 from irl.likelihood import ActionLikelihood, CandidateChoice, FeatureMatching, Likelihood
 from irl.mdp import MDP, demonstrations, from_dense, sample
-from irl.soft_vi import occupancy, soft_value_iteration
+from irl.soft_vi import occupancy, soft_value_iteration, transition_matrix
 
 
 def corridor(horizon: int | None = None, slip: float = 0.2) -> MDP:
@@ -146,6 +149,30 @@ def test_soft_values_agree_with_the_dense_recursion(horizon: int | None) -> None
     got = soft_value_iteration(mdp, reward)
     np.testing.assert_allclose(got.value[0], want, rtol=0, atol=1e-10)
     np.testing.assert_allclose(got.policy.sum(axis=2), 1.0, atol=1e-12)
+
+
+def test_exponentials_are_those_of_the_c_library() -> None:
+    exponent = np.concatenate([[0.0, -1e-300, -0.5, -np.inf], -np.logspace(-12, 2.8, 5000)])
+    out, power = np.empty_like(exponent), np.empty(exponent.size, np.int64)
+    exponentials(exponent, out, power)
+    assert out[3] == pytest.approx(0.0, abs=1e-300)
+    # Two units in the last place, one of either library.
+    np.testing.assert_allclose(out[4:], np.exp(exponent[4:]), rtol=5e-16)
+    assert out[:2].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("discount", (0.5, 0.99, 0.9999))
+def test_endless_values_hold_the_soft_bellman_equation(discount: float) -> None:
+    rng = np.random.default_rng(12)
+    mdp = replace(corridor(), discount=discount)
+    reward = 3 * rng.normal(size=(6, 3))
+    found = soft_value_iteration(mdp, reward)
+    size = np.abs(found.value).max()
+    q = reward + discount * (transition_matrix(mdp) @ found.value[0]).reshape(6, 3)
+    q[~mdp.available] = -np.inf
+    want = np.log(np.exp(q - q.max(axis=1, keepdims=True)).sum(axis=1)) + q.max(axis=1)
+    np.testing.assert_allclose(found.value[0], want, rtol=0, atol=1e-12 * size + 1e-11)
+    assert (found.policy[0][~mdp.available] == 0.0).all()
 
 
 def test_endless_occupancy_is_that_of_a_long_horizon() -> None:

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from irl import checks
 from irl.agent import Agent, extrinsic_message, local_fit
+from irl.checks import PRIOR, SPREAD, accumulated, choices
 from irl.errors import IrlError
 from irl.evidence import candidate_priors
 from irl.fusion import Belief, alignment, fuse
 from irl.gridworld import gridworld, overlapping_rewards, positions
 from irl.joint import joint_map
-from irl.likelihood import ActionLikelihood, CandidateChoice, FeatureMatching
+from irl.likelihood import ActionLikelihood, FeatureMatching
 from irl.maxent import fit_map
 from irl.mdp import sample
-from irl.messages import SharedMessage, read_message, schema_hash
+from irl.messages import read_message, schema_hash
 from irl.priors import TurboPrior, iid, rbf
 from irl.soft_vi import soft_value_iteration
 from irl.turbo import TurboIRL, TurboResult
@@ -25,32 +27,11 @@ from irl.turbo import TurboIRL, TurboResult
 NAMES = ("overload", "n_1", "losses")
 
 
-def choices(theta: NDArray[np.float64], n: int, rng: np.random.Generator) -> CandidateChoice:
-    """Decisions among six candidates, drawn from the model itself."""
-    features = rng.normal(size=(n, 6, theta.size))
-    utility = features @ theta + rng.gumbel(size=(n, 6))
-    start = 6 * np.arange(n + 1)
-    return CandidateChoice(
-        features=features.reshape(-1, theta.size),
-        start=start,
-        chosen=start[:-1] + utility.argmax(axis=1),
-    )
-
-
 def operators(
-    n_agent: int, rng: np.random.Generator, spread: float = 0.1, size: int = 150
+    n_agent: int, rng: np.random.Generator, spread: float = SPREAD, size: int = 150
 ) -> tuple[list[Agent], NDArray[np.float64]]:
     """Agents with three shared and two own weights; the last has few decisions."""
-    shared = rng.normal(size=3)
-    agents = []
-    for i in range(n_agent):
-        theta = np.concatenate([shared + spread * rng.normal(size=3), rng.normal(size=2)])
-        n = 20 if i == n_agent - 1 and n_agent > 1 else size
-        agents.append(Agent(name=f"operator {i}", likelihood=choices(theta, n, rng)))
-    return agents, shared
-
-
-PRIOR = TurboPrior(shared=iid(3, 1.0), deviation=iid(3, 0.01))
+    return checks.operators([size] * (n_agent - 1) + [20 if n_agent > 1 else size], rng, spread)
 
 
 @pytest.mark.parametrize("schedule", ("flooding", "sequential", "random"))
@@ -140,18 +121,6 @@ def test_twenty_more_rounds_change_nothing() -> None:
     assert many.rounds == 25
     np.testing.assert_allclose(few.shared.mean, many.shared.mean, atol=1e-6)
     np.testing.assert_allclose(few.shared.covariance, many.shared.covariance, rtol=1e-4)
-
-
-def accumulated(agents: list[Agent], rounds: int = 6) -> Belief:
-    """Double counting: each round's posterior becomes the next prior of everybody."""
-    held: list[SharedMessage] = []
-    for number in range(rounds):
-        heard = fuse(PRIOR, held)
-        for agent in agents:
-            fit = local_fit(agent, PRIOR, heard)
-            said = extrinsic_message(agent, PRIOR, fit, number=number, schema="")
-            held.append(replace(said, agent=f"{agent.name}, round {number}"))
-    return fuse(PRIOR, held)
 
 
 @pytest.mark.slow
