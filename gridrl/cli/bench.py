@@ -121,7 +121,7 @@ def bench(
     if suite == "powerflow":
         made = _run(suite, case or [], task or [], chosen, quick, out, resume)
     else:
-        made = _run_other(suite, case or [], task or [], quick, out)
+        made = _run_other(suite, case or [], task or [], quick, out, resume)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
@@ -169,13 +169,13 @@ def _run(
 
 
 def _run_other(
-    suite: str, cases: list[str], tasks: list[str], quick: bool, out: Path | None
+    suite: str, cases: list[str], tasks: list[str], quick: bool, out: Path | None, resume: bool
 ) -> dict[str, Any]:
     if suite == "remedial":
         return _run_remedial(cases, tasks, quick, out)
     if suite == "opf_switching":
         return _run_switching(cases, quick, out)
-    return _play(suite, cases, quick, out)
+    return _play(suite, cases, quick, out, resume)
 
 
 def _run_remedial(
@@ -217,21 +217,31 @@ def _run_switching(cases: list[str], quick: bool, out: Path | None) -> dict[str,
     )
 
 
-def _play(suite: str, chosen: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
+def _play(
+    suite: str, chosen: list[str], quick: bool, out: Path | None, resume: bool
+) -> dict[str, Any]:
     """Run a suite of environments; the file in ``out`` grows with each."""
-    from gridrl.bench import environment, greedy
-    from gridrl.bench.document import document, write
+    from gridrl.bench import environment, environment_speed, greedy
+    from gridrl.bench.document import document, rows_to_keep, write
 
     err = console(stderr=True)
     run = {
-        "env_parity": environment.parity, "env_speed": environment.speed,
+        "env_parity": environment.parity, "env_speed": environment_speed.speed,
         "env_greedy": greedy.greedy,
     }[suite]  # fmt: skip
+    seed = environment.suite(suite)["seed"]
     rows: list[dict[str, Any]] = []
-    made = {}
+    made = document(suite, rows, seed=seed, note="quick" if quick else "")
+    if resume and out is not None:
+        rows = rows_to_keep(out / f"{suite}.json", made)
+        kept = sorted({row["environment"] for row in rows})
+        err.print(f"Kept: {', '.join(kept) or 'nothing'}", style="dim")
+        made["rows"] = rows
+    finished = {row["environment"] for row in rows}
     for name in environment.environments(suite, chosen, quick=quick):
+        if name in finished:
+            continue
         rows += run(name, lambda text: err.print(text, style="dim"))
-        seed = environment.suite(suite)["seed"]
         made = document(suite, rows, seed=seed, note="quick" if quick else "")
         if out is not None:
             write(out / f"{suite}.json", made)
@@ -243,7 +253,7 @@ def _show_play(made: dict[str, Any]) -> None:
         "env_parity": ("environment", "task", "steps", "orders", "max_delta_rho",
                        "same_death_step", "differences"),
         "env_speed": ("environment", "actions", "face", "contender", "batch", "steps_per_s",
-                      "ratio"),
+                      "ratio", "of_doing_nothing"),
         "env_greedy": ("environment", "actions", "batch", "decision_ms", "peer_decision_ms",
                        "ratio", "same_choice"),
     }[made["suite"]]  # fmt: skip

@@ -1,16 +1,11 @@
-"""Storage, curtailment and redispatch of a step: the front of `gridrl.env.kernels_dispatch`."""
+"""Redispatch as Grid2Op's default solver finds it, where the rules ask for that."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.arrays import Bools, Floats
-from gridrl.env.kernels_dispatch import (
-    apply_dispatch,
-    participants,
-    redispatch_nearest,
-    take_orders,
-)
-from gridrl.env.state import Bytes, State
+from gridrl.env.kernels_dispatch import apply_dispatch, participants
+from gridrl.env.state import Ending, State
 from gridrl.env.world import World
 
 EPSILON_MW = np.float32(
@@ -19,38 +14,15 @@ EPSILON_MW = np.float32(
 TOLERANCE_MW = 1e-2  # what its solver may miss a bound by
 
 
-def carry_out(
-    world: World,
-    state: State,
-    orders: tuple[Floats, Floats, Floats],
-    active: Bools,
-    resetting: bool,
-    verdict: Bytes,
-    hits: tuple[Bools, Bools],
-    failed: Bools,
-    over: Bools,
-) -> None:
-    """Change the injections of the active states by what was ordered; see the kernels."""
-    fleet, settings = world.fleet, world.dispatch_settings
-    units = (np.array(fleet.gen_unit), np.array(fleet.storage_unit))
-    arrays = (
-        state.target, state.actual, state.set_point, state.limit, state.modified, state.charge,
-        state.absorbed, state.totals,
-    )  # fmt: skip
-    owed, moves = np.zeros(state.batch), np.zeros(state.batch, np.bool_)
-    take_orders(
-        active, resetting, verdict, orders, fleet.gen_arrays, fleet.storage_arrays, units,
-        settings, arrays, hits, state.p, failed, owed, moves,
-    )  # fmt: skip
-    if moves.any():
-        if world.rules.redispatch == "nearest":
-            redispatch_nearest(
-                moves, owed, fleet.gen_arrays, units[0], settings, arrays, state.p, over
-            )
-        else:
-            for b in np.flatnonzero(moves):
-                over[b] = not _by_slsqp(world, state, int(b), float(owed[b]))
-    apply_dispatch(active, units[0], state.actual, state.set_point, state.p)
+def carry_out(world: World, state: State, moves: Bools, owed: Floats) -> None:
+    """Move the generators of the states in ``moves`` as Grid2Op's default solver does.
+
+    They bring ``owed`` [B] p.u. more than one step before; a state where they cannot ends.
+    """
+    for b in np.flatnonzero(moves).tolist():
+        if not _by_slsqp(world, state, b, float(owed[b])):
+            state.ending[b] = Ending.UNBALANCED
+    apply_dispatch(moves, np.array(world.fleet.gen_unit), state.actual, state.set_point, state.p)
 
 
 def _by_slsqp(world: World, state: State, b: int, owed: float) -> bool:

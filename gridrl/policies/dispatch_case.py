@@ -87,7 +87,7 @@ def as_case(world: World, state: State, b: int, move: Movable, *, aim: float) ->
         costs=join(rows),
     )  # fmt: skip
     injection = Injection(
-        p=move.p[None], q=state.q[b][None], v_set=world.tables[2][state.row[b]][None]
+        p=move.p[None], q=state.q[b][None], v_set=np.array(world.series.v_set[state.row[b]])[None]
     )
     topology = Topology(busbar=state.busbar[b][None], closed=state.closed[b][None])
     return replace(world.case, grid=posed, injection=injection, topology=topology, start=None)
