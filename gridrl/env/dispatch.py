@@ -1,5 +1,7 @@
 """Storage, curtailment and redispatch of a step: the front of `gridrl.env.kernels_dispatch`."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from gridrl.env.kernels_dispatch import (
     redispatch_nearest,
     take_orders,
 )
+from gridrl.env.kernels_orders import LEGAL
 from gridrl.env.state import Bytes, State
 from gridrl.env.world import World
 
@@ -38,12 +41,21 @@ def carry_out(
         state.absorbed, state.totals,
     )  # fmt: skip
     owed, moves = np.zeros(state.batch), np.zeros(state.batch, np.bool_)
+    exact = world.rules.redispatch == "nearest"
+    before = None if exact else _Before(
+        state.p[:, fleet.gen_unit], state.target.copy(), state.modified.copy(), state.totals.copy()
+    )  # fmt: skip
     take_orders(
         active, resetting, verdict, orders, fleet.gen_arrays, fleet.storage_arrays, units,
         settings, arrays, hits, state.p, failed, owed, moves,
     )  # fmt: skip
+    if before is not None:
+        for b in np.flatnonzero(active):
+            if verdict[b] == LEGAL and len(orders[0]):
+                _target_in_single(world, state, before, b, orders[0][b], bool(failed[b]))
+            owed[b] = _owed_in_single(world, state, before, b, float(owed[b]))
     if moves.any():
-        if world.rules.redispatch == "nearest":
+        if exact:
             redispatch_nearest(
                 moves, owed, fleet.gen_arrays, units[0], settings, arrays, state.p, over
             )
@@ -51,6 +63,47 @@ def carry_out(
             for b in np.flatnonzero(moves):
                 over[b] = not _by_slsqp(world, state, int(b), float(owed[b]))
     apply_dispatch(active, units[0], state.actual, state.set_point, state.p)
+
+
+# Grid2Op keeps powers in MW and single precision, and where its solver stops depends on the last
+# digits of what it is given: rounded otherwise, a dispatch is up to 0.4 MW away now and then.
+
+
+class _Before(NamedTuple):
+    """A state before its orders; p.u."""
+
+    p: Floats  # [B, n_gen] of the series
+    target: Floats  # [B, n_gen]
+    modified: Bools  # [B, n_gen]
+    totals: Floats  # [B, 2]
+
+
+def _target_in_single(
+    world: World, state: State, before: _Before, b: int, order: Floats, refused: bool
+) -> None:
+    """Add an order to the targets of one state as Grid2Op rounds it."""
+    base = world.case.grid.s_base_mva
+    had = before.modified[b]
+    more = np.asarray(order * base, np.float32)
+    new = np.asarray(np.where(had, before.target[b], state.actual[b]) * base, np.float32) + more
+    if refused:
+        new = new - more
+    touched = had | (np.abs(order) > world.dispatch_settings[2])
+    state.target[b, touched] = new[touched].astype(float) / base
+
+
+def _owed_in_single(world: World, state: State, before: _Before, b: int, owed: float) -> float:
+    """What the generators must bring more, p.u., with sums over units as Grid2Op rounds them."""
+    base = world.case.grid.s_base_mva
+    more = np.float32((owed + state.totals[b, 1] - before.totals[b, 1]) * base)
+    capped = np.abs(state.limit[b] - 1.0) >= 1e-7
+    power, full = (
+        np.asarray(values[capped] * base, np.float32).sum()
+        for values in (state.p[b, world.fleet.gen_unit], before.p[b])
+    )
+    removed = power - full
+    state.totals[b, 1] = float(removed) / base
+    return (float(more) - float(removed - np.float32(before.totals[b, 1] * base))) / base
 
 
 def _by_slsqp(world: World, state: State, b: int, owed: float) -> bool:
