@@ -14,6 +14,8 @@ from scenarios.scenario import PACKS, Battery, Foe, Outage, Scenario
 TOP = ("title", "family", "grid", "rating", "series", "fleet", "storage", "rules", "opponent",
        "maintenance", "hazard", "areas", "packs")  # fmt: skip
 
+# Whether Grid2Op's opponents look at loadings, and out of how many steps they draw one
+OPPONENTS = {"random_line": (False, 1), "weighted_random": (True, 288)}
 MOST_ROWS = 10_000_000  # of a series in memory: a hundred years in steps of five minutes
 
 
@@ -224,19 +226,38 @@ def _foe(reader: _Reader, top: dict[str, Any]) -> Foe | None:
     table = reader.table(top, "opponent")
     reader.known(
         table,
-        ("elements", "by_loading", "duration", "cooldown", "budget", "budget_per_step"),
-    )
+        ("kind", "elements", "weights", "by_loading", "period", "duration", "cooldown", "budget",
+         "budget_per_step"),
+    )  # fmt: skip
     elements = reader.texts(table, "elements")
     if not elements:
         raise reader.complain("[opponent] needs elements that it may attack.")
+    kind = reader.text(table, "kind", "random_line")
+    if kind not in OPPONENTS:
+        raise reader.complain(f"[opponent] kind is {kind!r}; give {' or '.join(OPPONENTS)}.")
+    by_loading, period = OPPONENTS[kind]
     return Foe(
         elements=elements,
-        by_loading=reader.flag(table, "by_loading", False),
+        weights=_weights(reader, table, len(elements)),
+        by_loading=reader.flag(table, "by_loading", by_loading),
+        period=reader.count(table, "period", period, 1),
         duration=reader.count(table, "duration", 48, 1),
         cooldown=reader.count(table, "cooldown", 144),
         budget=reader.number(table, "budget", 0.0, 0.0, 1e9),
         budget_per_step=reader.number(table, "budget_per_step", 0.5, 0.0, 1e9),
     )
+
+
+def _weights(reader: _Reader, table: dict[str, Any], count: int) -> tuple[float, ...]:
+    value = table.get("weights", [])
+    good = isinstance(value, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e9 for x in value
+    )
+    if not good or len(value) not in (0, count):
+        raise reader.complain(
+            f"[opponent] weights must be a number of 0 or more for each of its {count} elements."
+        )
+    return tuple(float(x) for x in value)
 
 
 def _outages(reader: _Reader, top: dict[str, Any], key: str) -> list[Outage]:

@@ -42,7 +42,9 @@ class Foe:
     """An opponent by the names of the elements that it may attack."""
 
     elements: tuple[str, ...]
+    weights: tuple[float, ...]  # of the elements; none: all alike
     by_loading: bool
+    period: int
     duration: int
     cooldown: int
     budget: float
@@ -224,10 +226,11 @@ class Scenario:
         foe = self.foe
         if foe is None:
             return NOBODY
-        lines = np.concatenate([_branches(self.case, text) for text in foe.elements])
+        found = [_branches(self.case, text) for text in foe.elements]
+        weight = np.repeat(foe.weights or np.ones(len(found)), [lines.size for lines in found])
         return Opponent(
-            lines=lines, weight=np.ones(lines.size), by_loading=foe.by_loading,
-            duration=foe.duration, cooldown=foe.cooldown, budget=foe.budget,
+            lines=np.concatenate(found), weight=weight, by_loading=foe.by_loading,
+            period=foe.period, duration=foe.duration, cooldown=foe.cooldown, budget=foe.budget,
             budget_per_step=foe.budget_per_step,
         )  # fmt: skip
 

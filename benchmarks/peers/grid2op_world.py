@@ -68,6 +68,8 @@ def shipped(
 
     ``playable`` allows all kinds of orders, where the environment allows only some.
     """
+    from .grid2op_opponent import opponent_of
+
     if playable:
         settings["action_class"] = importlib.import_module("grid2op.Action").PlayableAction
     env = open_env(name, **settings)
@@ -81,7 +83,7 @@ def shipped(
     every = np.arange(case.grid.n_substation)
     world = build_world(
         case, joined(parts), rules_of(env.parameters), fleet=fleet_of(env, case.grid),
-        area=area_of(env), split=every,
+        opponent=opponent_of(env), area=area_of(env), split=every,
     )  # fmt: skip
     return Shipped(env=env, world=world, terminal=terminals_of(env, case.grid))
 

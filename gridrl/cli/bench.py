@@ -9,7 +9,7 @@ import typer
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
 SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed",
-          "env_greedy")  # fmt: skip
+          "env_greedy", "policy")  # fmt: skip
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
@@ -44,7 +44,12 @@ def bench(
     ] = None,
     contender: Annotated[
         list[str] | None,
-        typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
+        typer.Option(
+            "--contender",
+            metavar="NAME",
+            help="Some programs beside ours; of policy, policies as gridrl evaluate takes them. "
+            "Repeatable.",
+        ),
     ] = None,
     contenders: Annotated[
         str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
@@ -117,7 +122,7 @@ def bench(
     elif suite == "opf_switching":
         made = _run_switching(case or [], quick, out)
     else:
-        made = _play(suite, case or [], quick, out)
+        made = _play(suite, case or [], contender or [], quick, out)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
@@ -193,24 +198,38 @@ def _run_switching(cases: list[str], quick: bool, out: Path | None) -> dict[str,
     )
 
 
-def _play(suite: str, chosen: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
-    """Run a suite of environments; the file in ``out`` grows with each."""
+def _play(
+    suite: str, chosen: list[str], policies: list[str], quick: bool, out: Path | None
+) -> dict[str, Any]:
+    """Run a suite of environments; the file in ``out`` grows with each, or with each policy."""
     from gridrl.bench import environment, greedy
+    from gridrl.bench import policy as policy_suite
     from gridrl.bench.document import document, write
 
     err = console(stderr=True)
-    run = {
-        "env_parity": environment.parity, "env_speed": environment.speed,
-        "env_greedy": greedy.greedy,
-    }[suite]  # fmt: skip
     rows: list[dict[str, Any]] = []
-    made = {}
-    for name in environment.environments(suite, chosen, quick=quick):
-        rows += run(name, lambda text: err.print(text, style="dim"))
-        seed = environment.suite(suite)["seed"]
-        made = document(suite, rows, seed=seed, note="quick" if quick else "")
+    seed = environment.suite(suite)["seed"]
+
+    def say(text: str) -> None:
+        err.print(text, style="dim", markup=False)
+
+    def keep(more: list[dict[str, Any]]) -> dict[str, Any]:
+        made = document(suite, rows + more, seed=seed, note="quick" if quick else "")
         if out is not None:
             write(out / f"{suite}.json", made)
+        return made
+
+    made = {}
+    for name in environment.environments(suite, chosen, quick=quick):
+        if suite == "policy":
+            rows += policy_suite.policy(name, say, chosen=policies, keep=keep)
+        else:
+            run = {
+                "env_parity": environment.parity, "env_speed": environment.speed,
+                "env_greedy": greedy.greedy,
+            }[suite]  # fmt: skip
+            rows += run(name, say)
+        made = keep([])
     return made
 
 
@@ -222,6 +241,8 @@ def _show_play(made: dict[str, Any]) -> None:
                       "ratio"),
         "env_greedy": ("environment", "actions", "batch", "decision_ms", "peer_decision_ms",
                        "ratio", "same_choice"),
+        "policy": ("pack", "policy", "steps_pct", "replayed_in_grid2op", "same_end_pct",
+                   "simulations_per_decision", "decision_ms_p50"),
     }[made["suite"]]  # fmt: skip
     table = new_table(f"gridrl bench {made['suite']}", *(name.replace("_", " ") for name in shown))
     for row in made["rows"]:

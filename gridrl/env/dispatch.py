@@ -50,7 +50,7 @@ def carry_out(
         settings, arrays, hits, state.p, failed, owed, moves,
     )  # fmt: skip
     if before is not None:
-        for b in np.flatnonzero(active):
+        for b in np.flatnonzero(active).tolist():
             if verdict[b] == LEGAL and len(orders[0]):
                 _target_in_single(world, state, before, b, orders[0][b], bool(failed[b]))
             owed[b] = _owed_in_single(world, state, before, b, float(owed[b]))

@@ -162,6 +162,7 @@ def _blank(world: World, episode: Ints, begin: Ints, last: Ints, rng: np.random.
         budget=np.full(batch, world.opponent.budget),
         attacked=np.full(batch, -1, np.int32), attack_left=np.zeros(batch, np.int32),
         attack_pause=np.full(batch, world.opponent.cooldown, np.int32),
+        attack_wait=np.full(batch, -1, np.int32),
         p=np.zeros((batch, grid.n_unit)), q=np.zeros((batch, grid.n_unit)),
         v=np.full((batch, world.engine.model.n_node), np.nan + 0j),
         s_from=np.zeros((batch, grid.n_branch), np.complex128),
@@ -231,8 +232,8 @@ def _switch_and_solve(
         attack(
             active, state.seed, state.steps, state.rho, state.closed, np.array(opponent.lines),
             np.array(opponent.weight),
-            (opponent.by_loading, opponent.duration, opponent.cooldown, opponent.budget_per_step),
-            state.budget, state.attacked, state.attack_left, state.attack_pause,
+            opponent.settings, state.budget, state.attacked, state.attack_left,
+            state.attack_pause, state.attack_wait,
         )  # fmt: skip
     if orders.set_busbar is not None or orders.set_line is not None:
         apply_topology(active, *_topology_orders(orders), verdict, state.busbar, state.closed)
