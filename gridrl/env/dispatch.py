@@ -60,8 +60,8 @@ def carry_out(
                 moves, owed, fleet.gen_arrays, units[0], settings, arrays, state.p, over
             )
         else:
-            for b in np.flatnonzero(moves):
-                over[b] = not _by_slsqp(world, state, int(b), float(owed[b]))
+            for b in np.flatnonzero(moves).tolist():
+                over[b] = not _by_slsqp(world, state, b, float(owed[b]))
     apply_dispatch(active, units[0], state.actual, state.set_point, state.p)
 
 

@@ -73,10 +73,10 @@ def test_grid2op_allows_the_same_attacks_at_the_same_steps(weighted: bool) -> No
     from benchmarks.peers.grid2op_replay import played, replayable, replayed
     from gridrl.policies import load
 
-    # It can pay for an attack only now and then: budget, duration and cooldown all bind.
+    # First the cooldown is what it waits for, later the budget, and always the duration.
     settings = opponent() | {
-        "opponent_attack_cooldown": 12, "opponent_attack_duration": 6, "opponent_init_budget": 2.0,
-        "opponent_budget_per_ts": 0.4,
+        "opponent_attack_cooldown": 12, "opponent_attack_duration": 6, "opponent_init_budget": 10.0,
+        "opponent_budget_per_ts": 0.375,  # exact in both: no sum is rounded onto a threshold
     }  # fmt: skip
     if weighted:
         settings["opponent_class"] = opponents.WeightedRandomOpponent
