@@ -34,9 +34,14 @@ def read_scenario(text: str, name: str, folder: Path) -> Scenario:
     reader = _Reader(name)
     reader.known(top, TOP)
     grid = reader.table(top, "grid")
-    reader.known(grid, ("case", "region"))
+    reader.known(grid, ("case", "region", "split"))
+    split = reader.text(grid, "split", "usual")
+    if split not in ("usual", "all"):
+        raise reader.complain(f"[grid] split is {split!r}; give 'usual' or 'all'.")
     fleet = reader.table(top, "fleet")
-    reader.known(fleet, ("ramp", "grid_balances"))
+    reader.known(fleet, ("ramp", "grid_balances", "generators", "storage"))
+    if "generators" in fleet and ("ramp" in fleet or "storage" in top):
+        raise reader.complain("[fleet] generators states ramps and storage: drop the others.")
     recipe, windows, tables, test = _series(reader, reader.table(top, "series"))
     return Scenario(
         name=name,
@@ -45,6 +50,9 @@ def read_scenario(text: str, name: str, folder: Path) -> Scenario:
         grid=reader.text(grid, "case"),
         region=reader.texts(grid, "region"),
         folder=folder,
+        split_all=split == "all",
+        generators=reader.text(fleet, "generators") if "generators" in fleet else "",
+        storage=reader.text(fleet, "storage") if "storage" in fleet else "",
         rating=_rating(reader, top),
         recipe=recipe,
         windows=windows,

@@ -17,6 +17,7 @@ from gridrl.env.rules import Rules
 from gridrl.env.series import Series
 from gridrl.env.world import World, build_world
 from gridrl.errors import ScenarioError
+from scenarios.fleet import read_fleet
 from scenarios.generator import Recipe, generate
 from scenarios.profiles import Windows, windows_of
 from scenarios.ratings import Rating, rated
@@ -69,6 +70,7 @@ class Scenario:
     title: str
     family: str
     grid: str  # a case by name or path
+    split_all: bool = False  # every substation may be split, not only those with four terminals
     folder: Path  # paths in the file start here
     region: tuple[str, ...] = ()  # bus ids that are cut from the grid; none: all of it
     given: Case | None = None  # a case that was handed over, in place of ``grid``
@@ -77,6 +79,8 @@ class Scenario:
     windows: Windows | None = None  # of SimBench's profiles
     tables: str  # folder with tables of series, "" if they are generated
     test_episodes: int  # the last ones, kept for testing
+    generators: str = ""  # tables of generators and storage, "" if the case and ``ramp`` say it
+    storage: str = ""
     ramp: float  # share of p_max that a generator can move in one step
     grid_balances: bool = False  # the reference machine makes up for what is curtailed and stored
     batteries: tuple[Battery, ...] = ()
@@ -106,6 +110,9 @@ class Scenario:
     @cached_property
     def fleet(self) -> Fleet:
         """Generators with their ramps."""
+        if self.generators:
+            storage = self.folder / self.storage if self.storage else None
+            return read_fleet(self.case, self.folder / self.generators, storage)
         return self._fleet(self.case)
 
     def _fleet(self, case: Case) -> Fleet:
@@ -192,6 +199,7 @@ class Scenario:
         return build_world(
             case, series, self.rules, fleet=self.fleet, opponent=self._opponent(),
             area=self.area, threads=threads,
+            split=np.flatnonzero(~case.grid.is_star) if self.split_all else None,
         )  # fmt: skip
 
     @cached_property
