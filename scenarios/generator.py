@@ -9,7 +9,7 @@ load     p times ``load_peak`` times season, day and week, times 1 + noise. The 
 wind     a Weibull wind speed (shape 2, mean 7.6 m/s) from a Gaussian process with 30 h of memory,
          smooth within 0.8 h, through the power curve of a park (3 to 13 m/s, cubic).
 sun      a panel that is tilted by 12 degrees at 48 degrees north, under clouds with 6 h of memory.
-dispatch the other generators that run in the case share what is left by their size, within their
+dispatch the other generators that run in the case, and those named as plants, share what is left by their size, within their
          limits and ramps; the reference machine does the rest.
 
 Noise is a Gaussian process. In time its memory is exponential (AR(1)), smoothed by a second one
@@ -64,6 +64,7 @@ class Recipe:
     load_peak: float  # largest load of a winter week, as a multiple of the case's
     wind: tuple[str, ...]  # generators that become wind farms
     solar: tuple[str, ...]  # generators that become solar plants
+    plants: tuple[str, ...] = ()  # generators that run though the case has them at 0 MW
     first_episode: int = 0
 
     @property
@@ -118,7 +119,9 @@ def _episode(
             p[:, unit] = share * fleet.p_max[which]
             q[:, unit] = 0.0
             farm[which] = True
-    _share_out(case, fleet, p, load, farm)
+    plant = np.zeros(fleet.n_gen, np.bool_)
+    plant[_generators(case, fleet, recipe.plants)] = True
+    _share_out(case, fleet, p, load, farm, plant)
     error = np.zeros(p.shape)
     error[:, load] = LOAD_ERROR * p[:, load]
     error[:, fleet.gen_unit[farm]] = RENEWABLE_ERROR * fleet.p_max[farm]
@@ -218,10 +221,12 @@ def _generators(case: Case, fleet: Fleet, names: tuple[str, ...]) -> Ints:
     return np.concatenate([np.empty(0, np.int64), *found]).astype(np.int64)
 
 
-def _share_out(case: Case, fleet: Fleet, p: Floats, load: Ints, farm: Bools) -> None:
+def _share_out(
+    case: Case, fleet: Fleet, p: Floats, load: Ints, farm: Bools, plant: Bools
+) -> None:
     """Fill in the power of the generators that run and are no wind or solar plant."""
     runs = (case.injection.p[0, fleet.gen_unit] != 0) | case.grid.is_reference[fleet.gen_unit]
-    runs &= ~farm & (fleet.p_max > 0)
+    runs = (runs | plant) & ~farm & (fleet.p_max > 0)
     which = np.flatnonzero(runs)
     if not which.size:
         return

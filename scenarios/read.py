@@ -177,8 +177,9 @@ def _series(
         return None, windows, "", test
     reader.known(
         series,
-        ("seed", "episodes", "days", "step_minutes", "load_peak", "wind", "solar", "test_episodes"),
-    )
+        ("seed", "episodes", "days", "step_minutes", "load_peak", "wind", "solar", "plants",
+         "test_episodes"),
+    )  # fmt: skip
     recipe = Recipe(
         seed=reader.count(series, "seed", 0),
         episodes=reader.count(series, "episodes", 8, 1),
@@ -187,6 +188,7 @@ def _series(
         load_peak=reader.number(series, "load_peak", 1.0, 0.0, 10.0),
         wind=reader.texts(series, "wind"),
         solar=reader.texts(series, "solar"),
+        plants=reader.texts(series, "plants"),
     )
     if recipe.rows < 2:
         raise reader.complain("days is shorter than step_minutes, so that nothing can happen.")

@@ -127,7 +127,10 @@ class Scenario:
             unlimited = renewable & ~np.isfinite(case.grid.p_max[fleet.gen_unit])
             highest = np.maximum(self._profiles.p[:, fleet.gen_unit].max(axis=0), 1e-6)
             p_max = np.where(unlimited, highest, p_max)
-        steers = (p_max > 0) & (case.injection.p[0, fleet.gen_unit] != 0) & ~renewable
+        runs = case.injection.p[0, fleet.gen_unit] != 0
+        if recipe is not None:
+            runs |= np.isin(fleet.gen_unit, [_unit(case, text) for text in recipe.plants])
+        steers = (p_max > 0) & runs & ~renewable
         ramp = np.where(steers, self.ramp * p_max, 0.0)
         p_min = np.minimum(np.maximum(fleet.p_min, 0.0), p_max)
         if self.grid_balances:
