@@ -295,6 +295,7 @@ def picked(series: Series, episodes: Ints) -> Series:
         p=series.p[rows], q=series.q[rows], v_set=series.v_set[rows],
         maintenance=part(series.maintenance), hazard=part(series.hazard),  # type: ignore[arg-type]
         p_forecast=part(series.p_forecast), q_forecast=part(series.q_forecast),
+        outlook=None if series.outlook is None else series.outlook.rows(rows),
         names=tuple(series.names[e] for e in episodes) if series.names else (),
         clock_s=series.clock_s[episodes] if series.clock_s.size else series.clock_s,
     )  # fmt: skip
