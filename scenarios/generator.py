@@ -38,7 +38,7 @@ Q_NOISE = 0.01
 LOSSES = 0.03  # share of the load that dispatch plans for
 # The forecaster's error about the present, of each process: with it the errors one step ahead are
 # those of Grid2Op's chronics.
-LOAD_BLUR, WIND_BLUR, SUN_BLUR = 0.29, 0.03, 0.1
+LOAD_BLUR, WIND_BLUR, SUN_BLUR = 0.29, 0.02, 0.1
 LOAD_PROCESS = Noise(6.0, 0.0, 0.25)
 WIND_PROCESS = Noise(30.0, 0.8, 0.6)
 CLOUD_PROCESS = Noise(6.0, 0.5, 0.4)

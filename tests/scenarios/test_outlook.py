@@ -45,8 +45,8 @@ def test_intervals_of_90_per_cent_cover_90_per_cent(
     low, high = (
         np.abs(series.quantile(row, ahead, level)[0][:, unit[kind]]) for level in (0.05, 0.95)
     )
-    # An end that is cut off at 0 or at full power has nothing beyond it.
-    floor, ceiling = low > 1e-9, high < most[unit[kind]] * (1 - 1e-9)
+    # An end that is cut off at 0 or at full power has nothing beyond it, nor has the night.
+    floor, ceiling = low > 1e-9, (high < most[unit[kind]] * (1 - 1e-9)) & (high > low)
     tails = [(truth < low)[floor], (truth > high)[ceiling]]
     assert max(tail.size for tail in tails) > 200
     for tail in tails:  # 250 independent episodes and their kin: deviation below 0.7 %
