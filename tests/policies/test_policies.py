@@ -13,6 +13,8 @@ from gridrl.env.simulate import compare, simulate, taken
 from gridrl.env.step import reset, step
 from gridrl.env.world import World
 from gridrl.errors import PolicyError
+from gridrl.opf.registry import solve
+from gridrl.policies.dispatch_case import as_case, as_orders, movable
 from gridrl.policies.outages import after_outages
 from gridrl.policies.policy import OTHER, worst_loading
 from gridrl.policies.registry import OURS, described
@@ -130,6 +132,19 @@ def test_optimising_policies_act_on_overloads_and_relieve_them(world: World, nam
         assert not opened.any()
         moved = np.abs(after.actual - state.actual).max(axis=1) + (after.limit < 1).any(axis=1)
         assert (moved[acted] > 1e-4).all()
+
+
+def test_a_lossless_model_orders_no_losses_away(world: World) -> None:
+    """Where nothing has to be relieved, the optimum is to move nothing."""
+    state = reset(world, np.random.default_rng(0), episode=np.arange(1))
+    for lossless, solver in ((True, "highs_dc"), (False, "interior_point")):
+        move = movable(world, state, 0, 6, lossless=lossless)
+        case = as_case(world, state, 0, move, aim=1.0, lossless=lossless)
+        found = solve(case, solver, fallback=False)
+        assert found.ok
+        orders = as_orders(world, move, found.p)
+        assert orders.redispatch is None
+        assert orders.curtail is None
 
 
 def test_revert_leads_back_to_the_reference(world: World) -> None:
