@@ -89,6 +89,8 @@ def shipped(
 
     ``playable`` allows all kinds of orders, where the environment allows only some.
     """
+    from .grid2op_opponent import opponent_of
+
     env = (open_playable if playable else open_env)(name, **settings)
     begin(env, 0)  # which takes the shunts of some grids out of service
     case = case_of(env)
@@ -100,7 +102,7 @@ def shipped(
     every = np.arange(case.grid.n_substation)
     world = build_world(
         case, joined(parts), rules_of(env.parameters), fleet=fleet_of(env, case.grid),
-        area=area_of(env), split=every,
+        opponent=opponent_of(env), area=area_of(env), split=every,
     )  # fmt: skip
     return Shipped(env=env, world=world, terminal=terminals_of(env, case.grid))
 

@@ -9,7 +9,7 @@ import typer
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
 SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed",
-          "env_greedy", "irl")  # fmt: skip
+          "env_greedy", "policy", "irl")  # fmt: skip
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
@@ -40,7 +40,12 @@ TaskOption = Annotated[
 ]
 ContenderOption = Annotated[
     list[str] | None,
-    typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
+    typer.Option(
+        "--contender",
+        metavar="NAME",
+        help="Some programs beside ours; of policy, policies as gridrl evaluate takes them. "
+        "Repeatable.",
+    ),
 ]
 ContendersOption = Annotated[
     str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
@@ -121,7 +126,7 @@ def bench(
     if suite == "powerflow":
         made = _run(suite, case or [], task or [], chosen, quick, out, resume)
     else:
-        made = _run_other(suite, case or [], task or [], quick, out, resume)
+        made = _run_other(suite, case or [], task or [], chosen, quick, out, resume)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
@@ -169,13 +174,14 @@ def _run(
 
 
 def _run_other(
-    suite: str, cases: list[str], tasks: list[str], quick: bool, out: Path | None, resume: bool
-) -> dict[str, Any]:
+    suite: str, cases: list[str], tasks: list[str], contenders: list[str], quick: bool,
+    out: Path | None, resume: bool,
+) -> dict[str, Any]:  # fmt: skip
     if suite == "remedial":
         return _run_remedial(cases, tasks, quick, out)
     if suite == "opf_switching":
         return _run_switching(cases, quick, out)
-    return _play(suite, cases, quick, out, resume)
+    return _play(suite, cases, contenders, quick, out, resume)
 
 
 def _run_remedial(
@@ -218,33 +224,45 @@ def _run_switching(cases: list[str], quick: bool, out: Path | None) -> dict[str,
 
 
 def _play(
-    suite: str, chosen: list[str], quick: bool, out: Path | None, resume: bool
+    suite: str, chosen: list[str], policies: list[str], quick: bool, out: Path | None, resume: bool
 ) -> dict[str, Any]:
-    """Run a suite of environments; the file in ``out`` grows with each."""
+    """Run a suite of environments; the file in ``out`` grows with each, or with each policy."""
     from gridrl.bench import environment, environment_speed, greedy
+    from gridrl.bench import policy as policy_suite
     from gridrl.bench.document import document, rows_to_keep, write
 
     err = console(stderr=True)
-    run = {
-        "env_parity": environment.parity, "env_speed": environment_speed.speed,
-        "env_greedy": greedy.greedy,
-    }[suite]  # fmt: skip
     seed = environment.suite(suite)["seed"]
     rows: list[dict[str, Any]] = []
+
+    def say(text: str) -> None:
+        err.print(text, style="dim", markup=False)
+
+    def keep(more: list[dict[str, Any]]) -> dict[str, Any]:
+        made = document(suite, rows + more, seed=seed, note="quick" if quick else "")
+        if out is not None:
+            write(out / f"{suite}.json", made)
+        return made
+
     made = document(suite, rows, seed=seed, note="quick" if quick else "")
-    if resume and out is not None:
+    if resume and out is not None and suite != "policy":
         rows = rows_to_keep(out / f"{suite}.json", made)
         kept = sorted({row["environment"] for row in rows})
-        err.print(f"Kept: {', '.join(kept) or 'nothing'}", style="dim")
+        say(f"Kept: {', '.join(kept) or 'nothing'}")
         made["rows"] = rows
     finished = {row["environment"] for row in rows}
     for name in environment.environments(suite, chosen, quick=quick):
         if name in finished:
             continue
-        rows += run(name, lambda text: err.print(text, style="dim"))
-        made = document(suite, rows, seed=seed, note="quick" if quick else "")
-        if out is not None:
-            write(out / f"{suite}.json", made)
+        if suite == "policy":
+            rows += policy_suite.policy(name, say, chosen=policies, keep=keep)
+        else:
+            run = {
+                "env_parity": environment.parity, "env_speed": environment_speed.speed,
+                "env_greedy": greedy.greedy,
+            }[suite]  # fmt: skip
+            rows += run(name, say)
+        made = keep([])
     return made
 
 
@@ -256,6 +274,8 @@ def _show_play(made: dict[str, Any]) -> None:
                       "ratio", "of_doing_nothing"),
         "env_greedy": ("environment", "actions", "batch", "decision_ms", "peer_decision_ms",
                        "ratio", "same_choice"),
+        "policy": ("pack", "policy", "steps_pct", "replayed_in_grid2op", "same_end_pct",
+                   "simulations_per_decision", "decision_ms_p50"),
     }[made["suite"]]  # fmt: skip
     table = new_table(f"gridrl bench {made['suite']}", *(name.replace("_", " ") for name in shown))
     for row in made["rows"]:

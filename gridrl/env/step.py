@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gridrl.arrays import Bools, Floats, Ints
-from gridrl.env.dispatch import carry_out
+from gridrl.env.dispatch import before_orders, carry_out, in_single
 from gridrl.env.kernels_opponent import attack
 from gridrl.env.kernels_step import begin_step, finish_step
 from gridrl.env.solve import TYPES, flow_settings, flow_state
@@ -176,6 +176,7 @@ def _blank(world: World, episode: Ints, begin: Ints, last: Ints, rng: np.random.
         budget=np.full(batch, world.opponent.budget),
         attacked=np.full(batch, -1, np.int32), attack_left=np.zeros(batch, np.int32),
         attack_pause=np.full(batch, world.opponent.cooldown, np.int32),
+        attack_wait=np.full(batch, -1, np.int32),
         p=np.zeros((batch, grid.n_unit)), q=np.zeros((batch, grid.n_unit)),
         v=np.full((batch, world.engine.model.n_node), np.nan + 0j),
         s_from=np.zeros((batch, grid.n_branch), np.complex128),
@@ -231,6 +232,8 @@ def _inject(
         state.target, state.actual, state.set_point, state.limit, state.modified, state.charge,
         state.absorbed, state.totals,
     )  # fmt: skip
+    single = world.dispatches and rules.redispatch != "nearest"
+    was = before_orders(world, state, course.p[course.row]) if single else None
     begin_step(
         active, parts, world.fleet_arrays, world.places,
         (state.closed, state.line_cooldown, state.substation_cooldown, state.p, state.q,
@@ -240,6 +243,9 @@ def _inject(
          world.dispatch_settings),
         (*found, owed, moves),
     )  # fmt: skip
+    if was is not None:
+        going = active & (state.ending == Ending.RUNNING)
+        in_single(world, state, was, going, parts[2], found[0], found[1], owed)
     if moves.any():
         carry_out(world, state, moves, owed)
 
@@ -250,8 +256,8 @@ def _attack(world: World, state: State, active: Bools, course: Course, before: S
         attack(
             active, state.seed, state.steps, before.rho, state.closed, np.array(opponent.lines),
             np.array(opponent.weight),
-            (opponent.by_loading, opponent.duration, opponent.cooldown, opponent.budget_per_step),
-            state.budget, state.attacked, state.attack_left, state.attack_pause,
+            opponent.settings, state.budget, state.attacked, state.attack_left,
+            state.attack_pause, state.attack_wait,
         )  # fmt: skip
 
 
