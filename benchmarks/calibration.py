@@ -179,7 +179,7 @@ def _csv(path: Path) -> tuple[list[str], Values]:
         return header, np.loadtxt(file, delimiter=";", ndmin=2)
 
 
-def of_generator(case_name: str = "case118") -> tuple[dict[str, Sample], dict[str, float]]:
+def of_generator(case_name: str = "case118") -> dict[str, Sample]:
     """A year of weeks from `scenarios.generator`."""
     case = gridrl.load(case_name)
     grid, fleet = case.grid, fleet_of(case)
@@ -197,8 +197,7 @@ def of_generator(case_name: str = "case118") -> tuple[dict[str, Sample], dict[st
         "load": np.flatnonzero(np.array(grid.unit_kind) == "load"),
         "wind": _units(case, wind), "sun": _units(case, solar),
     }  # fmt: skip
-    size = dict(zip(fleet.gen_unit.tolist(), fleet.p_max, strict=True))
-    samples, errors = {}, {}
+    samples = {}
     for kind, which in units.items():
         sign = -1.0 if kind == "load" else 1.0
         parts = [sign * series.p[series.start[k] : series.start[k + 1] - 1][:, which]
@@ -206,15 +205,71 @@ def of_generator(case_name: str = "case118") -> tuple[dict[str, Sample], dict[st
         samples[kind] = Sample(
             parts, [row / 4.0] * recipe.episodes, [day % 365 for day in days], 0.25
         )
-        wrong = series.p_forecast[:, which] - series.p[:, which]
-        scale = series.p[:, which] if kind == "load" else [size[int(m)] for m in which]
-        errors[kind] = float(np.std(wrong / scale))
-    return samples, errors
+    return samples
 
 
 def _units(case: Any, names: tuple[str, ...]) -> NDArray[np.int64]:
     element = [case.grid.find_element(name) for name in names]
     return np.flatnonzero(np.isin(case.grid.unit_element, element)).astype(np.int64)
+
+
+# --- forecasts --------------------------------------------------------------------------------
+HORIZONS_H = (1 / 12, 1.0, 3.0, 6.0, 12.0, 24.0)
+
+
+def forecasts() -> list[dict[str, Any]]:
+    """Error and coverage of the generator's forecasts by horizon, on series of another seed."""
+    case = gridrl.load("case14")
+    fleet = fleet_of(case)
+    recipe = Recipe(
+        seed=271828, episodes=150, days=3.0, step_s=300.0, load_peak=1.0,
+        wind=("gen:1", "gen:2"), solar=("gen:3",),
+    )  # fmt: skip
+    series = generate(case, recipe, fleet)
+    load = (np.array(case.grid.unit_kind) == "load") & (case.injection.p[0] != 0)
+    size = np.ones(case.grid.n_unit)
+    size[fleet.gen_unit] = fleet.p_max
+    rows = []
+    for kind, unit in (
+        ("load", np.flatnonzero(load)), ("wind", _units(case, ("gen:1", "gen:2"))),
+        ("sun", _units(case, ("gen:3",))),
+    ):  # fmt: skip
+        for hours in HORIZONS_H:
+            ahead = round(hours * 3600 / recipe.step_s)
+            now = (series.start[:-1, None] + np.arange(0, series.horizon(0) - ahead, 37)).ravel()
+            truth = np.abs(series.p[now + ahead][:, unit])
+            found = {
+                level: np.abs(series.quantile(now, ahead, level)[0][:, unit])
+                for level in (0.05, 0.5, 0.95)
+            }
+            scale = truth if kind == "load" else size[unit]
+            low, high = found[0.05], found[0.95]
+            ends = (low > 1e-9) & (high < size[unit] * (1 - 1e-9) if kind != "load" else True)
+            inside = (low <= truth) & (truth <= high)
+            rows.append({
+                "kind": kind, "name": "forecast", "hours": round(hours, 4),
+                "error": round(float(np.std((found[0.5] - truth) / scale)), 4),
+                "width": round(float(np.mean((high - low) / scale)), 4),
+                "covered_pct": round(100.0 * float(inside.mean()), 1),
+                "covered_inside_pct": round(100.0 * float(inside[ends].mean()), 1)
+                if ends.sum() > 500 else None,
+            })  # fmt: skip
+    return rows
+
+
+def forecast_table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield (
+        "| | hours ahead | deviation of the error | mean width of 90 % | covered % | "
+        "covered %, both ends open |"
+    )
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        inside = row["covered_inside_pct"]
+        yield (
+            f"| {row['kind']} | {row['hours']:.2g} | {row['error']:.3f} | {row['width']:.3f} | "
+            f"{row['covered_pct']:.1f} | {'' if inside is None else f'{inside:.1f}'} |"
+        )
 
 
 # --- what comes out ---------------------------------------------------------------------------
@@ -263,7 +318,8 @@ def main() -> None:
         warnings.simplefilter("ignore")
         simbench = of_simbench()
         grid2op, grid2op_errors = of_grid2op()
-    ours, our_errors = of_generator()
+    ours, seen = of_generator(), forecasts()
+    our_errors = {row["kind"]: row["error"] for row in reversed(seen)}  # the nearest horizon
     rows: list[dict[str, Any]] = []
     for kind, names in ROWS.items():
         found = {
@@ -281,16 +337,17 @@ def main() -> None:
             "grid2op": round(grid2op_errors[kind], 4), "gridrl": round(our_errors[kind], 4),
         })  # fmt: skip
     out = ROOT / "benchmarks" / "results" / "calibration.json"
-    out.write_text(json.dumps({"suite": "calibration", "rows": rows}, indent=1) + "\n")
+    out.write_text(json.dumps({"suite": "calibration", "rows": rows + seen}, indent=1) + "\n")
     plot({"SimBench": simbench, "Grid2Op": grid2op, "gridrl": ours}, ROOT / "docs/calibration.svg")
     page = ROOT / "docs" / "calibration.md"
-    lines = "\n".join(table(rows))
-    if page.is_file():
-        text = page.read_text(encoding="utf-8")
-        begin, end = "<!-- table: begin -->\n", "<!-- table: end -->"
-        head, tail = text.partition(begin)[0], text.partition(end)[2]
-        page.write_text(f"{head}{begin}\n{lines}\n\n{end}{tail}", encoding="utf-8")
-    print(lines)
+    for name, lines in (("table", table(rows)), ("forecasts", forecast_table(seen))):
+        shown = "\n".join(lines)
+        print(shown)
+        if page.is_file():
+            text = page.read_text(encoding="utf-8")
+            begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+            head, tail = text.partition(begin)[0], text.partition(end)[2]
+            page.write_text(f"{head}{begin}\n{shown}\n\n{end}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _announcing(what: str) -> Iterator[None]:
     warm = is_warm(what)
     if not warm and _announce:
         print(
-            f"gridrl: compiling the {what} kernels for this CPU, once; up to half a minute ...",
+            f"gridrl: compiling the {what} kernels for this CPU, once; up to two minutes ...",
             file=sys.stderr,
             flush=True,
         )

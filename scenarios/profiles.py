@@ -74,10 +74,9 @@ def _filled(case: Case, year: Profiles, rows: Ints) -> tuple[Floats, Floats]:
     for m in range(grid.n_unit):
         e = int(grid.unit_element[m])
         at[f"{grid.element_kind[e]}:{grid.element_id[e]}"] = m
-    for k, label in enumerate(year.label):
-        if label in at:
-            p[:, at[label]] = year.p[rows, k] / grid.s_base_mva
-            known = year.q[rows, k]
-            q[:, at[label]] = np.where(np.isfinite(known), known / grid.s_base_mva,
-                                       q[:, at[label]])  # fmt: skip
+    column = np.array([k for k, label in enumerate(year.label) if label in at], np.int64)
+    unit = np.array([at[year.label[k]] for k in column], np.int64)
+    p[:, unit] = year.p[np.ix_(rows, column)] / grid.s_base_mva
+    known = year.q[np.ix_(rows, column)] / grid.s_base_mva
+    q[:, unit] = np.where(np.isfinite(known), known, q[:, unit])
     return p, q

@@ -14,6 +14,8 @@ from scenarios.scenario import PACKS, Battery, Foe, Outage, Scenario
 TOP = ("title", "family", "grid", "rating", "series", "fleet", "storage", "rules", "opponent",
        "maintenance", "hazard", "areas", "packs")  # fmt: skip
 
+# Whether Grid2Op's opponents look at loadings, and out of how many steps they draw one
+OPPONENTS = {"random_line": (False, 1), "weighted_random": (True, 288)}
 MOST_ROWS = 10_000_000  # of a series in memory: a hundred years in steps of five minutes
 
 
@@ -32,9 +34,14 @@ def read_scenario(text: str, name: str, folder: Path) -> Scenario:
     reader = _Reader(name)
     reader.known(top, TOP)
     grid = reader.table(top, "grid")
-    reader.known(grid, ("case", "region"))
+    reader.known(grid, ("case", "region", "split"))
+    split = reader.text(grid, "split", "usual")
+    if split not in ("usual", "all"):
+        raise reader.complain(f"[grid] split is {split!r}; give 'usual' or 'all'.")
     fleet = reader.table(top, "fleet")
-    reader.known(fleet, ("ramp", "grid_balances"))
+    reader.known(fleet, ("ramp", "grid_balances", "generators", "storage"))
+    if "generators" in fleet and ("ramp" in fleet or "storage" in top):
+        raise reader.complain("[fleet] generators states ramps and storage: drop the others.")
     recipe, windows, tables, test = _series(reader, reader.table(top, "series"))
     return Scenario(
         name=name,
@@ -43,6 +50,9 @@ def read_scenario(text: str, name: str, folder: Path) -> Scenario:
         grid=reader.text(grid, "case"),
         region=reader.texts(grid, "region"),
         folder=folder,
+        split_all=split == "all",
+        generators=reader.text(fleet, "generators") if "generators" in fleet else "",
+        storage=reader.text(fleet, "storage") if "storage" in fleet else "",
         rating=_rating(reader, top),
         recipe=recipe,
         windows=windows,
@@ -167,8 +177,9 @@ def _series(
         return None, windows, "", test
     reader.known(
         series,
-        ("seed", "episodes", "days", "step_minutes", "load_peak", "wind", "solar", "test_episodes"),
-    )
+        ("seed", "episodes", "days", "step_minutes", "load_peak", "wind", "solar", "plants",
+         "test_episodes"),
+    )  # fmt: skip
     recipe = Recipe(
         seed=reader.count(series, "seed", 0),
         episodes=reader.count(series, "episodes", 8, 1),
@@ -177,6 +188,7 @@ def _series(
         load_peak=reader.number(series, "load_peak", 1.0, 0.0, 10.0),
         wind=reader.texts(series, "wind"),
         solar=reader.texts(series, "solar"),
+        plants=reader.texts(series, "plants"),
     )
     if recipe.rows < 2:
         raise reader.complain("days is shorter than step_minutes, so that nothing can happen.")
@@ -224,19 +236,38 @@ def _foe(reader: _Reader, top: dict[str, Any]) -> Foe | None:
     table = reader.table(top, "opponent")
     reader.known(
         table,
-        ("elements", "by_loading", "duration", "cooldown", "budget", "budget_per_step"),
-    )
+        ("kind", "elements", "weights", "by_loading", "period", "duration", "cooldown", "budget",
+         "budget_per_step"),
+    )  # fmt: skip
     elements = reader.texts(table, "elements")
     if not elements:
         raise reader.complain("[opponent] needs elements that it may attack.")
+    kind = reader.text(table, "kind", "random_line")
+    if kind not in OPPONENTS:
+        raise reader.complain(f"[opponent] kind is {kind!r}; give {' or '.join(OPPONENTS)}.")
+    by_loading, period = OPPONENTS[kind]
     return Foe(
         elements=elements,
-        by_loading=reader.flag(table, "by_loading", False),
+        weights=_weights(reader, table, len(elements)),
+        by_loading=reader.flag(table, "by_loading", by_loading),
+        period=reader.count(table, "period", period, 1),
         duration=reader.count(table, "duration", 48, 1),
         cooldown=reader.count(table, "cooldown", 144),
         budget=reader.number(table, "budget", 0.0, 0.0, 1e9),
         budget_per_step=reader.number(table, "budget_per_step", 0.5, 0.0, 1e9),
     )
+
+
+def _weights(reader: _Reader, table: dict[str, Any], count: int) -> tuple[float, ...]:
+    value = table.get("weights", [])
+    good = isinstance(value, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e9 for x in value
+    )
+    if not good or len(value) not in (0, count):
+        raise reader.complain(
+            f"[opponent] weights must be a number of 0 or more for each of its {count} elements."
+        )
+    return tuple(float(x) for x in value)
 
 
 def _outages(reader: _Reader, top: dict[str, Any], key: str) -> list[Outage]:

@@ -17,6 +17,7 @@ from gridrl.env.rules import Rules
 from gridrl.env.series import Series
 from gridrl.env.world import World, build_world
 from gridrl.errors import ScenarioError
+from scenarios.fleet import read_fleet
 from scenarios.generator import Recipe, generate
 from scenarios.profiles import Windows, windows_of
 from scenarios.ratings import Rating, rated
@@ -42,7 +43,9 @@ class Foe:
     """An opponent by the names of the elements that it may attack."""
 
     elements: tuple[str, ...]
+    weights: tuple[float, ...]  # of the elements; none: all alike
     by_loading: bool
+    period: int
     duration: int
     cooldown: int
     budget: float
@@ -67,6 +70,7 @@ class Scenario:
     title: str
     family: str
     grid: str  # a case by name or path
+    split_all: bool = False  # every substation may be split, not only those with four terminals
     folder: Path  # paths in the file start here
     region: tuple[str, ...] = ()  # bus ids that are cut from the grid; none: all of it
     given: Case | None = None  # a case that was handed over, in place of ``grid``
@@ -75,6 +79,8 @@ class Scenario:
     windows: Windows | None = None  # of SimBench's profiles
     tables: str  # folder with tables of series, "" if they are generated
     test_episodes: int  # the last ones, kept for testing
+    generators: str = ""  # tables of generators and storage, "" if the case and ``ramp`` say it
+    storage: str = ""
     ramp: float  # share of p_max that a generator can move in one step
     grid_balances: bool = False  # the reference machine makes up for what is curtailed and stored
     batteries: tuple[Battery, ...] = ()
@@ -104,6 +110,9 @@ class Scenario:
     @cached_property
     def fleet(self) -> Fleet:
         """Generators with their ramps."""
+        if self.generators:
+            storage = self.folder / self.storage if self.storage else None
+            return read_fleet(self.case, self.folder / self.generators, storage)
         return self._fleet(self.case)
 
     def _fleet(self, case: Case) -> Fleet:
@@ -118,7 +127,10 @@ class Scenario:
             unlimited = renewable & ~np.isfinite(case.grid.p_max[fleet.gen_unit])
             highest = np.maximum(self._profiles.p[:, fleet.gen_unit].max(axis=0), 1e-6)
             p_max = np.where(unlimited, highest, p_max)
-        steers = (p_max > 0) & (case.injection.p[0, fleet.gen_unit] != 0) & ~renewable
+        runs = case.injection.p[0, fleet.gen_unit] != 0
+        if recipe is not None:
+            runs |= np.isin(fleet.gen_unit, [_unit(case, text) for text in recipe.plants])
+        steers = (p_max > 0) & runs & ~renewable
         ramp = np.where(steers, self.ramp * p_max, 0.0)
         p_min = np.minimum(np.maximum(fleet.p_min, 0.0), p_max)
         if self.grid_balances:
@@ -190,6 +202,7 @@ class Scenario:
         return build_world(
             case, series, self.rules, fleet=self.fleet, opponent=self._opponent(),
             area=self.area, threads=threads,
+            split=np.flatnonzero(~case.grid.is_star) if self.split_all else None,
         )  # fmt: skip
 
     @cached_property
@@ -224,10 +237,11 @@ class Scenario:
         foe = self.foe
         if foe is None:
             return NOBODY
-        lines = np.concatenate([_branches(self.case, text) for text in foe.elements])
+        found = [_branches(self.case, text) for text in foe.elements]
+        weight = np.repeat(foe.weights or np.ones(len(found)), [lines.size for lines in found])
         return Opponent(
-            lines=lines, weight=np.ones(lines.size), by_loading=foe.by_loading,
-            duration=foe.duration, cooldown=foe.cooldown, budget=foe.budget,
+            lines=np.concatenate(found), weight=weight, by_loading=foe.by_loading,
+            period=foe.period, duration=foe.duration, cooldown=foe.cooldown, budget=foe.budget,
             budget_per_step=foe.budget_per_step,
         )  # fmt: skip
 
@@ -281,6 +295,7 @@ def picked(series: Series, episodes: Ints) -> Series:
         p=series.p[rows], q=series.q[rows], v_set=series.v_set[rows],
         maintenance=part(series.maintenance), hazard=part(series.hazard),  # type: ignore[arg-type]
         p_forecast=part(series.p_forecast), q_forecast=part(series.q_forecast),
+        outlook=None if series.outlook is None else series.outlook.rows(rows),
         names=tuple(series.names[e] for e in episodes) if series.names else (),
         clock_s=series.clock_s[episodes] if series.clock_s.size else series.clock_s,
     )  # fmt: skip

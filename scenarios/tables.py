@@ -4,11 +4,13 @@
 ``q_forecast_mvar.csv`` may follow. The header names elements ("load:3", "gen:0"), each line is a
 step. Loads and storage count as consumption, generators as production. What a table leaves out
 stays as the case has it. A column ``episode`` with whole numbers begins a new episode where it
-changes; a column ``seconds`` gives the time, from which the step follows.
+changes; a column ``seconds`` gives the time, from which the step follows. Forecasts that reach
+several steps ahead have a column ``ahead``: all rows for 1 step, then all rows for 2, and so on.
 """
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from gridrl.env.series import Series
 from gridrl.errors import ScenarioError
 
 CONSUMES = frozenset({"load", "storage", "shunt", "motor"})
-SPECIAL = ("episode", "seconds")
+SPECIAL = ("episode", "seconds", "ahead")
 
 
 def read_series(case: Case, folder: Path) -> Series:
@@ -45,16 +47,17 @@ def read_series(case: Case, folder: Path) -> Series:
         if not path.is_file():
             continue
         label, names, table = _table(path)
-        if table.shape[0] != rows:
-            raise ScenarioError(f"{label} has {table.shape[0]} steps, but p_mw.csv has {rows}.")
-        table = table / scale
+        n_ahead = _ahead(label, names, table, rows)
+        scaled = table / scale
         if name == "q_mvar":
-            q = _fill(case, case.injection.q, names, table, label, signed=True)
+            q = _fill(case, case.injection.q, names, scaled, label, signed=True)
         elif name == "vm_pu":
-            v_set = _fill(case, case.injection.v_set, names, table, label, signed=False)
+            v_set = _fill(case, case.injection.v_set, names, scaled, label, signed=False)
         else:
             known = p if name.startswith("p") else q
-            forecasts[name[0]] = _fill(case, known, names, table, label, signed=True)
+            known = np.tile(known, (n_ahead, 1))
+            made = _fill(case, known, names, scaled, label, signed=True)
+            forecasts[name[0]] = made.reshape(n_ahead, rows, -1) if "ahead" in names else made
     start, step_s = _times(columns, values, rows)
     none = np.empty((0, case.grid.n_branch), np.bool_)
     return Series(
@@ -62,6 +65,81 @@ def read_series(case: Case, folder: Path) -> Series:
         p_forecast=forecasts["p"], q_forecast=forecasts["q"], step_s=step_s,
         names=tuple(f"{folder.name}-{k}" for k in range(start.size - 1)),
     )  # fmt: skip
+
+
+def _ahead(label: str, names: list[str], table: Floats, rows: int) -> int:
+    """Steps that a table reaches ahead; 1 for all that are no forecasts."""
+    if "ahead" not in names or "forecast" not in label:
+        if table.shape[0] != rows:
+            raise ScenarioError(f"{label} has {table.shape[0]} steps, but p_mw.csv has {rows}.")
+        return 1
+    ahead = table[:, names.index("ahead")]
+    n_ahead = max(1, int(table.shape[0]) // rows)
+    if ahead.size != n_ahead * rows or (ahead != np.repeat(np.arange(n_ahead) + 1, rows)).any():
+        raise ScenarioError(
+            f"Column ahead of {label} must be 1 in its first {rows} rows, 2 in the next {rows}, "
+            "and so on."
+        )
+    return n_ahead
+
+
+def write_series(case: Case, series: Series, folder: Path) -> None:
+    """Write the tables that `read_series` reads, without columns that say what the case says."""
+    base = case.grid.s_base_mva
+    episode = np.repeat(np.arange(series.n_episode), np.diff(series.start))
+    seconds = (np.arange(series.p.shape[0]) - series.start[episode]) * series.step_s
+    _write(case, folder / "p_mw.csv", series.p, case.injection.p, base, episode=episode,
+           seconds=seconds)  # fmt: skip
+    _write(case, folder / "q_mvar.csv", series.q, case.injection.q, base)
+    _write(case, folder / "vm_pu.csv", series.v_set, case.injection.v_set, 1.0)
+    for name, values, known in (
+        ("p_forecast_mw", series.p_forecast, series.p),
+        ("q_forecast_mvar", series.q_forecast, series.q),
+    ):
+        if not len(values):
+            continue
+        deep = values if values.ndim == 3 else values[None]
+        more = {}
+        if values.ndim == 3:
+            more["ahead"] = np.repeat(np.arange(len(deep)) + 1, deep.shape[1])
+        _write(
+            case, folder / f"{name}.csv", deep.reshape(-1, deep.shape[2]),
+            np.tile(known, (len(deep), 1)), base, **more,
+        )  # fmt: skip
+
+
+def _write(
+    case: Case, path: Path, values: Floats, known: Floats, base: float, **special: Any
+) -> None:
+    """One table; powers of what consumes change their sign."""
+    signed = base != 1.0 or not path.name.startswith("vm")
+    told = ~((values == known) | (np.isnan(values) & np.isnan(known))).all(axis=0)
+    label, kinds = labels(case), case.grid.unit_kind
+    head, columns = list(special), [np.asarray(column).tolist() for column in special.values()]
+    for m in np.flatnonzero(told).tolist():
+        sign = -1.0 if signed and kinds[m] in CONSUMES else 1.0
+        head.append(label[m])
+        columns.append((sign * in_mw(values[:, m], base)).tolist())
+    if not head:  # nothing to say
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows([repr(x) for x in row] for row in zip(*columns, strict=True))
+
+
+def labels(case: Case) -> list[str]:
+    """[n_unit] element of each unit, as tables name it."""
+    grid = case.grid
+    return [f"{grid.element_kind[int(e)]}:{grid.element_id[int(e)]}" for e in grid.unit_element]
+
+
+def in_mw(values: Floats, base: float) -> Floats:
+    """Powers times ``base``, so that dividing by it gives the same back where that can be."""
+    out = values * base
+    single = out.astype(np.float32).astype(np.float64)
+    return np.where(single / base == values, single, out)
 
 
 def _table(path: Path) -> tuple[str, list[str], Floats]:

@@ -61,6 +61,27 @@ def no_opponent() -> dict[str, Any]:
     }
 
 
+def line_opponent(lines: list[str]) -> dict[str, Any]:
+    """Settings of an opponent that takes out one of these lines now and then."""
+    opponent = importlib.import_module("grid2op.Opponent")
+    return {
+        "opponent_class": opponent.RandomLineOpponent,
+        "opponent_budget_class": opponent.BaseActionBudget,
+        "opponent_action_class": importlib.import_module("grid2op.Action").PowerlineSetAction,
+        "opponent_attack_duration": 48,
+        "opponent_attack_cooldown": 144,
+        "opponent_init_budget": 0.0,
+        "opponent_budget_per_ts": 0.5,
+        "kwargs_opponent": {"lines_attacked": lines},
+    }
+
+
+def open_playable(name: str, **settings: Any) -> Any:
+    """A shipped environment that allows all kinds of orders."""
+    action = importlib.import_module("grid2op.Action").PlayableAction
+    return open_env(name, action_class=action, **settings)
+
+
 def shipped(
     name: str, *, episodes: int | None = None, playable: bool = False, **settings: Any
 ) -> Shipped:
@@ -68,9 +89,9 @@ def shipped(
 
     ``playable`` allows all kinds of orders, where the environment allows only some.
     """
-    if playable:
-        settings["action_class"] = importlib.import_module("grid2op.Action").PlayableAction
-    env = open_env(name, **settings)
+    from .grid2op_opponent import opponent_of
+
+    env = (open_playable if playable else open_env)(name, **settings)
     begin(env, 0)  # which takes the shunts of some grids out of service
     case = case_of(env)
     parts = []
@@ -81,7 +102,7 @@ def shipped(
     every = np.arange(case.grid.n_substation)
     world = build_world(
         case, joined(parts), rules_of(env.parameters), fleet=fleet_of(env, case.grid),
-        area=area_of(env), split=every,
+        opponent=opponent_of(env), area=area_of(env), split=every,
     )  # fmt: skip
     return Shipped(env=env, world=world, terminal=terminals_of(env, case.grid))
 

@@ -9,101 +9,110 @@ import typer
 from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
 SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed",
-          "env_greedy", "irl")  # fmt: skip
+          "env_greedy", "policy", "irl")  # fmt: skip
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
 
 
+SuiteArgument = Annotated[
+    str, typer.Argument(metavar="BENCH", help=f"What to run: {', '.join(SUITES)}.")
+]
+CasesOption = Annotated[
+    str,
+    typer.Option(
+        "--suite",
+        metavar="SUITE",
+        help="Of opf: small, pglib (111 cases), typ, api, sad, pypower, large.",
+    ),
+]
+CaseOption = Annotated[
+    list[str] | None,
+    typer.Option("--case", metavar="NAME", help="Some grids only; of opf also files. Repeatable."),
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help=f"{', '.join(TASKS)}; of remedial {', '.join(REMEDIAL_TASKS)}. Repeatable.",
+    ),
+]
+ContenderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--contender",
+        metavar="NAME",
+        help="Some programs beside ours; of policy, policies as gridrl evaluate takes them. "
+        "Repeatable.",
+    ),
+]
+ContendersOption = Annotated[
+    str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
+]
+RepeatsOption = Annotated[
+    int | None, typer.Option("--repeats", metavar="N", help="Of opf: timed turns of each.")
+]
+TimeLimitOption = Annotated[
+    float | None, typer.Option("--time-limit", metavar="SECONDS", help="Of opf: of one solve.")
+]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, metavar="N", help="Of irl: worlds of each cell, 20."),
+]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for the results as .json and .md. A whole suite goes to benchmarks/results.",
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Keep the grids that are done in --out, where all else is the same."
+    ),
+]
+RenderOption = Annotated[
+    bool,
+    typer.Option("--render", help="Run nothing: renew the pages from the published results."),
+]
+
+
 def bench(
-    suite: Annotated[
-        str, typer.Argument(metavar="BENCH", help=f"What to run: {', '.join(SUITES)}.")
-    ],
+    suite: SuiteArgument,
     *,
-    cases: Annotated[
-        str,
-        typer.Option(
-            "--suite",
-            metavar="SUITE",
-            help="Of opf: small, pglib (111 cases), typ, api, sad, pypower, large.",
-        ),
-    ] = "small",
-    case: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--case", metavar="NAME", help="Some grids only; of opf also files. Repeatable."
-        ),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            metavar="TASK",
-            help=f"{', '.join(TASKS)}; of remedial {', '.join(REMEDIAL_TASKS)}. Repeatable.",
-        ),
-    ] = None,
-    contender: Annotated[
-        list[str] | None,
-        typer.Option("--contender", metavar="NAME", help="Some programs beside ours. Repeatable."),
-    ] = None,
-    contenders: Annotated[
-        str, typer.Option("--contenders", metavar="A,B,...", help="The same as a list.")
-    ] = "",
-    repeats: Annotated[
-        int | None, typer.Option("--repeats", metavar="N", help="Of opf: timed turns of each.")
-    ] = None,
-    time_limit: Annotated[
-        float | None,
-        typer.Option("--time-limit", metavar="SECONDS", help="Of opf: of one solve."),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option("--seeds", min=1, metavar="N", help="Of irl: worlds of each cell, 20."),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Two small grids, less than two minutes.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder for the results as .json and .md. A whole suite goes to "
-            "benchmarks/results.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Keep the grids that are done in --out, where all else is the same."
-        ),
-    ] = False,
-    render: Annotated[
-        bool,
-        typer.Option("--render", help="Run nothing: renew the pages from the published results."),
-    ] = False,
+    cases: CasesOption = "small",
+    case: CaseOption = None,
+    task: TaskOption = None,
+    contender: ContenderOption = None,
+    contenders: ContendersOption = "",
+    repeats: RepeatsOption = None,
+    time_limit: TimeLimitOption = None,
+    seeds: SeedsOption = None,
+    quick: QuickOption = False,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    render: RenderOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Race our engine against other programs; needs the repository and the extra `peers`."""
+    from gridrl.cli.bench_opf import run_opf
     from gridrl.errors import CaseError
 
     if suite not in SUITES:
         raise CaseError(f"No suite '{suite}'. There is: {', '.join(SUITES)}.")
-    chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
     if render:
         _render(suite, cases)
         return
-    if out is not None and out.exists() and not out.is_dir():
-        raise CaseError(f"--out {out}: this is a file. Name a folder.")
+    chosen = (contender or []) + [name.strip() for name in contenders.split(",") if name.strip()]
     some = bool(case or task or chosen or quick or repeats or time_limit or seeds)
-    if out is None and not some:
-        from gridrl.bench.contender import checkout
-
-        out = checkout() / "results"
-    tasks = task or []
+    out = _folder(out, whole=not some)
     if suite == "opf":
-        from gridrl.cli.bench_opf import run_opf
-
         run_opf(
             cases, cases=case or [], contenders=chosen, repeats=1 if quick else repeats,
             time_limit_s=time_limit, out=out, resume=resume, as_json=as_json,
@@ -115,15 +124,25 @@ def bench(
         run_irl(quick=quick, seeds=seeds, out=out, resume=resume, as_json=as_json)
         return
     if suite == "powerflow":
-        made = _run(suite, case or [], tasks, chosen, quick, out, resume)
+        made = _run(suite, case or [], task or [], chosen, quick, out, resume)
     else:
-        made = _run_other(suite, case or [], tasks, quick, out)
+        made = _run_other(suite, case or [], task or [], chosen, quick, out, resume)
     if out is not None:
         console(stderr=True).print(f"Results: {out / suite}.json")
     if as_json:
         print_json(made)
     else:
         _show(made)
+
+
+def _folder(out: Path | None, *, whole: bool) -> Path | None:
+    """Where results go: as asked for; those of a whole suite to the published ones."""
+    from gridrl.bench.contender import checkout
+    from gridrl.errors import CaseError
+
+    if out is not None and out.exists() and not out.is_dir():
+        raise CaseError(f"--out {out}: this is a file. Name a folder.")
+    return checkout() / "results" if out is None and whole else out
 
 
 def _run(
@@ -155,13 +174,14 @@ def _run(
 
 
 def _run_other(
-    suite: str, cases: list[str], tasks: list[str], quick: bool, out: Path | None
-) -> dict[str, Any]:
+    suite: str, cases: list[str], tasks: list[str], contenders: list[str], quick: bool,
+    out: Path | None, resume: bool,
+) -> dict[str, Any]:  # fmt: skip
     if suite == "remedial":
         return _run_remedial(cases, tasks, quick, out)
     if suite == "opf_switching":
         return _run_switching(cases, quick, out)
-    return _play(suite, cases, quick, out)
+    return _play(suite, cases, contenders, quick, out, resume)
 
 
 def _run_remedial(
@@ -203,24 +223,46 @@ def _run_switching(cases: list[str], quick: bool, out: Path | None) -> dict[str,
     )
 
 
-def _play(suite: str, chosen: list[str], quick: bool, out: Path | None) -> dict[str, Any]:
-    """Run a suite of environments; the file in ``out`` grows with each."""
-    from gridrl.bench import environment, greedy
-    from gridrl.bench.document import document, write
+def _play(
+    suite: str, chosen: list[str], policies: list[str], quick: bool, out: Path | None, resume: bool
+) -> dict[str, Any]:
+    """Run a suite of environments; the file in ``out`` grows with each, or with each policy."""
+    from gridrl.bench import environment, environment_speed, greedy
+    from gridrl.bench import policy as policy_suite
+    from gridrl.bench.document import document, rows_to_keep, write
 
     err = console(stderr=True)
-    run = {
-        "env_parity": environment.parity, "env_speed": environment.speed,
-        "env_greedy": greedy.greedy,
-    }[suite]  # fmt: skip
+    seed = environment.suite(suite)["seed"]
     rows: list[dict[str, Any]] = []
-    made = {}
-    for name in environment.environments(suite, chosen, quick=quick):
-        rows += run(name, lambda text: err.print(text, style="dim"))
-        seed = environment.suite(suite)["seed"]
-        made = document(suite, rows, seed=seed, note="quick" if quick else "")
+
+    def say(text: str) -> None:
+        err.print(text, style="dim", markup=False)
+
+    def keep(more: list[dict[str, Any]]) -> dict[str, Any]:
+        made = document(suite, rows + more, seed=seed, note="quick" if quick else "")
         if out is not None:
             write(out / f"{suite}.json", made)
+        return made
+
+    made = document(suite, rows, seed=seed, note="quick" if quick else "")
+    if resume and out is not None and suite != "policy":
+        rows = rows_to_keep(out / f"{suite}.json", made)
+        kept = sorted({row["environment"] for row in rows})
+        say(f"Kept: {', '.join(kept) or 'nothing'}")
+        made["rows"] = rows
+    finished = {row["environment"] for row in rows}
+    for name in environment.environments(suite, chosen, quick=quick):
+        if name in finished:
+            continue
+        if suite == "policy":
+            rows += policy_suite.policy(name, say, chosen=policies, keep=keep)
+        else:
+            run = {
+                "env_parity": environment.parity, "env_speed": environment_speed.speed,
+                "env_greedy": greedy.greedy,
+            }[suite]  # fmt: skip
+            rows += run(name, say)
+        made = keep([])
     return made
 
 
@@ -229,9 +271,11 @@ def _show_play(made: dict[str, Any]) -> None:
         "env_parity": ("environment", "task", "steps", "orders", "max_delta_rho",
                        "same_death_step", "differences"),
         "env_speed": ("environment", "actions", "face", "contender", "batch", "steps_per_s",
-                      "ratio"),
+                      "ratio", "of_doing_nothing"),
         "env_greedy": ("environment", "actions", "batch", "decision_ms", "peer_decision_ms",
                        "ratio", "same_choice"),
+        "policy": ("pack", "policy", "steps_pct", "replayed_in_grid2op", "same_end_pct",
+                   "simulations_per_decision", "decision_ms_p50"),
     }[made["suite"]]  # fmt: skip
     table = new_table(f"gridrl bench {made['suite']}", *(name.replace("_", " ") for name in shown))
     for row in made["rows"]:

@@ -26,81 +26,93 @@ if TYPE_CHECKING:
     from gridrl.opf import OpfSolution
 
 
+SolverOption = Annotated[
+    str,
+    typer.Option(
+        "--solver",
+        help="interior_point (ours), ipopt, pypower, pandapower, pandapower_dc, highs_dc, "
+        "highs_switching, soc (a lower bound).",
+    ),
+]
+StartOption = Annotated[
+    Literal["auto", "flat", "dc", "flow"], typer.Option("--start", help="Where to begin.")
+]
+StartsOption = Annotated[
+    int, typer.Option("--starts", min=1, help="Begin at so many places; the best is kept.")
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Of the random places among --starts.")
+]
+TimeLimitOption = Annotated[
+    float | None, typer.Option("--time-limit", metavar="SECONDS", help="Of our solver.")
+]
+FallbackOption = Annotated[
+    bool,
+    typer.Option("--fallback/--no-fallback", help="Where ours finds no optimum, go on with Ipopt."),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="Begin where these say (gridrl train warm-start)."
+    ),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Dispatch as .csv, .parquet or .json.")
+]
+TopOption = Annotated[int, typer.Option("--top", min=1, help="Rows in each table.")]
+SwitchOption = Annotated[
+    bool, typer.Option("--switch", help="Also search what to open so that it costs less.")
+]
+SplitOption = Annotated[
+    bool, typer.Option("--split", help="With --switch: substations may be split too.")
+]
+MaxSwitchesOption = Annotated[
+    int, typer.Option("--max-switches", min=1, help="With --switch: actions at most.")
+]
+SecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--n1-secure",
+        help="With --switch: keep only states that are N-1 secure, or no worse than before.",
+    ),
+]
+SecureLimitOption = Annotated[
+    float, typer.Option("--n1-limit", metavar="PERCENT", help="Loading allowed after an outage.")
+]
+BudgetOption = Annotated[
+    int | None, typer.Option("--budget", min=1, help="With --switch: AC-OPFs at most.")
+]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", min=1, help="With --switch: threads to solve with.")
+]
+
+
 def opf(
     case: CaseArgument,
     *,
     opened: OpenOption = None,
     scale_load: ScaleOption = 1.0,
-    solver: Annotated[
-        str,
-        typer.Option(
-            "--solver",
-            help="interior_point (ours), ipopt, pypower, pandapower, pandapower_dc, highs_dc, "
-            "highs_switching, soc (a lower bound).",
-        ),
-    ] = "interior_point",
-    start: Annotated[
-        Literal["auto", "flat", "dc", "flow"], typer.Option("--start", help="Where to begin.")
-    ] = "auto",
-    starts: Annotated[
-        int, typer.Option("--starts", min=1, help="Begin at so many places; the best is kept.")
-    ] = 1,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Of the random places among --starts.")
-    ] = 0,
-    time_limit: Annotated[
-        float | None, typer.Option("--time-limit", metavar="SECONDS", help="Of our solver.")
-    ] = None,
-    fallback: Annotated[
-        bool,
-        typer.Option(
-            "--fallback/--no-fallback", help="Where ours finds no optimum, go on with Ipopt."
-        ),
-    ] = True,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights", metavar="FILE", help="Begin where these say (gridrl train warm-start)."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Dispatch as .csv, .parquet or .json."),
-    ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Rows in each table.")] = 20,
-    switch: Annotated[
-        bool, typer.Option("--switch", help="Also search what to open so that it costs less.")
-    ] = False,
-    split: Annotated[
-        bool, typer.Option("--split", help="With --switch: substations may be split too.")
-    ] = False,
-    max_switches: Annotated[
-        int, typer.Option("--max-switches", min=1, help="With --switch: actions at most.")
-    ] = 8,
-    n1_secure: Annotated[
-        bool,
-        typer.Option(
-            "--n1-secure",
-            help="With --switch: keep only states that are N-1 secure, or no worse than before.",
-        ),
-    ] = False,
-    n1_limit: Annotated[
-        float,
-        typer.Option("--n1-limit", metavar="PERCENT", help="Loading allowed after an outage."),
-    ] = 100.0,
-    budget: Annotated[
-        int | None,
-        typer.Option("--budget", min=1, help="With --switch: AC-OPFs at most."),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option("--threads", min=1, help="With --switch: threads to solve with.")
-    ] = 1,
+    solver: SolverOption = "interior_point",
+    start: StartOption = "auto",
+    starts: StartsOption = 1,
+    seed: SeedOption = 0,
+    time_limit: TimeLimitOption = None,
+    fallback: FallbackOption = True,
+    weights: WeightsOption = None,
+    out: OutOption = None,
+    top: TopOption = 20,
+    switch: SwitchOption = False,
+    split: SplitOption = False,
+    max_switches: MaxSwitchesOption = 8,
+    n1_secure: SecureOption = False,
+    n1_limit: SecureLimitOption = 100.0,
+    budget: BudgetOption = None,
+    threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest dispatch: AC optimal power flow within all limits, checked by a judge."""
     from gridrl.cli.opf_switch import check_limit
     from gridrl.opf import solve
-    from gridrl.opf.tables import document as describe
 
     if out is not None:
         check_writeable(out, (".csv", ".json", ".parquet"), "--out")
@@ -111,20 +123,26 @@ def opf(
     settings: dict[str, Any] = {} if start == "auto" else {"start": start}
     settings |= _ours(loaded, solver, starts, seed, time_limit, weights)
     solution = solve(loaded, solver, fallback=fallback, **settings)
-    if switch and solution.ok:
-        from gridrl.cli.opf_switch import switch as search
-        from gridrl.opf.switching import SwitchingOptions
-
-        options = SwitchingOptions(
-            max_switches=max_switches, splits=split, budget=budget, threads=threads
-        )
-        found = search(
-            loaded, options, n1_secure=n1_secure, n1_limit=n1_limit / 100.0, top=top,
-            as_json=as_json,
-        )  # fmt: skip
-        if out is not None:
-            write_rows(out, found["solution"]["units"], found)
+    if not (switch and solution.ok):
+        _report(solution, out, top, as_json=as_json)
         return
+    from gridrl.cli.opf_switch import switch as search
+    from gridrl.opf.switching import SwitchingOptions
+
+    options = SwitchingOptions(
+        max_switches=max_switches, splits=split, budget=budget, threads=threads
+    )
+    found = search(
+        loaded, options, n1_secure=n1_secure, n1_limit=n1_limit / 100.0, top=top, as_json=as_json
+    )
+    if out is not None:
+        write_rows(out, found["solution"]["units"], found)
+
+
+def _report(solution: "OpfSolution", out: Path | None, top: int, *, as_json: bool) -> None:
+    """Print and write one solution; exit code 1 where it is no optimum."""
+    from gridrl.opf.tables import document as describe
+
     document = describe(solution)
     if as_json:
         print_json(document)
@@ -134,7 +152,7 @@ def opf(
     if out is not None:
         write_rows(out, document["units"], document)
     if not as_json:
-        _show(document, top, priced=loaded.grid.costs.n_cost > 0)
+        _show(document, top, priced=solution.case.grid.costs.n_cost > 0)
     if out is not None:
         console(stderr=True).print(f"Dispatch: {out}")
 

@@ -1,16 +1,14 @@
-"""Storage, curtailment and redispatch of a step: the front of `gridrl.env.kernels_dispatch`."""
+"""Redispatch as Grid2Op's default solver finds it, where the rules ask for that."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridrl.arrays import Bools, Floats
-from gridrl.env.kernels_dispatch import (
-    apply_dispatch,
-    participants,
-    redispatch_nearest,
-    take_orders,
-)
-from gridrl.env.state import Bytes, State
+from gridrl.env.kernels_dispatch import apply_dispatch, participants
+from gridrl.env.kernels_orders import LEGAL
+from gridrl.env.state import Bytes, Ending, State
 from gridrl.env.world import World
 
 EPSILON_MW = np.float32(
@@ -19,38 +17,74 @@ EPSILON_MW = np.float32(
 TOLERANCE_MW = 1e-2  # what its solver may miss a bound by
 
 
-def carry_out(
-    world: World,
-    state: State,
-    orders: tuple[Floats, Floats, Floats],
-    active: Bools,
-    resetting: bool,
-    verdict: Bytes,
-    hits: tuple[Bools, Bools],
-    failed: Bools,
-    over: Bools,
+def carry_out(world: World, state: State, moves: Bools, owed: Floats) -> None:
+    """Move the generators of the states in ``moves`` as Grid2Op's default solver does.
+
+    They bring ``owed`` [B] p.u. more than one step before; a state where they cannot ends.
+    """
+    for b in np.flatnonzero(moves).tolist():
+        if not _by_slsqp(world, state, b, float(owed[b])):
+            state.ending[b] = Ending.UNBALANCED
+    apply_dispatch(moves, np.array(world.fleet.gen_unit), state.actual, state.set_point, state.p)
+
+
+# Grid2Op keeps powers in MW and single precision, and where its solver stops depends on the last
+# digits of what it is given: rounded otherwise, a dispatch is up to 0.4 MW away now and then.
+
+
+class Before(NamedTuple):
+    """A state before its orders; p.u."""
+
+    p: Floats  # [B, n_gen] of the series
+    target: Floats  # [B, n_gen]
+    modified: Bools  # [B, n_gen]
+    totals: Floats  # [B, 2]
+
+
+def before_orders(world: World, state: State, p: Floats) -> Before:
+    """What `in_single` needs of states before their orders; ``p`` [B, n_unit] is of the series."""
+    return Before(
+        p[:, world.fleet.gen_unit], state.target.copy(), state.modified.copy(), state.totals.copy()
+    )
+
+
+def in_single(
+    world: World, state: State, before: Before, active: Bools, order: Floats, verdict: Bytes,
+    failed: Bools, owed: Floats,
+) -> None:  # fmt: skip
+    """Round targets and what generators owe as Grid2Op does; ``order`` is 0 long without orders."""
+    for b in np.flatnonzero(active).tolist():
+        if verdict[b] == LEGAL and len(order):
+            _target_in_single(world, state, before, b, order[b], bool(failed[b]))
+        owed[b] = _owed_in_single(world, state, before, b, float(owed[b]))
+
+
+def _target_in_single(
+    world: World, state: State, before: Before, b: int, order: Floats, refused: bool
 ) -> None:
-    """Change the injections of the active states by what was ordered; see the kernels."""
-    fleet, settings = world.fleet, world.dispatch_settings
-    units = (np.array(fleet.gen_unit), np.array(fleet.storage_unit))
-    arrays = (
-        state.target, state.actual, state.set_point, state.limit, state.modified, state.charge,
-        state.absorbed, state.totals,
-    )  # fmt: skip
-    owed, moves = np.zeros(state.batch), np.zeros(state.batch, np.bool_)
-    take_orders(
-        active, resetting, verdict, orders, fleet.gen_arrays, fleet.storage_arrays, units,
-        settings, arrays, hits, state.p, failed, owed, moves,
-    )  # fmt: skip
-    if moves.any():
-        if world.rules.redispatch == "nearest":
-            redispatch_nearest(
-                moves, owed, fleet.gen_arrays, units[0], settings, arrays, state.p, over
-            )
-        else:
-            for b in np.flatnonzero(moves):
-                over[b] = not _by_slsqp(world, state, int(b), float(owed[b]))
-    apply_dispatch(active, units[0], state.actual, state.set_point, state.p)
+    """Add an order to the targets of one state as Grid2Op rounds it."""
+    base = world.case.grid.s_base_mva
+    had = before.modified[b]
+    more = np.asarray(order * base, np.float32)
+    new = np.asarray(np.where(had, before.target[b], state.actual[b]) * base, np.float32) + more
+    if refused:
+        new = new - more
+    touched = had | (np.abs(order) > world.dispatch_settings[2])
+    state.target[b, touched] = new[touched].astype(float) / base
+
+
+def _owed_in_single(world: World, state: State, before: Before, b: int, owed: float) -> float:
+    """What the generators must bring more, p.u., with sums over units as Grid2Op rounds them."""
+    base = world.case.grid.s_base_mva
+    more = np.float32((owed + state.totals[b, 1] - before.totals[b, 1]) * base)
+    capped = np.abs(state.limit[b] - 1.0) >= 1e-7
+    power, full = (
+        np.asarray(values[capped] * base, np.float32).sum()
+        for values in (state.p[b, world.fleet.gen_unit], before.p[b])
+    )
+    removed = power - full
+    state.totals[b, 1] = float(removed) / base
+    return (float(more) - float(removed - np.float32(before.totals[b, 1] * base))) / base
 
 
 def _by_slsqp(world: World, state: State, b: int, owed: float) -> bool:

@@ -10,8 +10,10 @@ import numpy as np
 
 from gridrl.env.kernels_orders import AMBIGUOUS, LEGAL
 from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import borrowed
 
-HALVINGS = 100
+MOST_PIECES = 100  # steps; a few are enough
+EXACT = 1e-14  # p.u. that may be missing from a balance
 
 
 @kernel
@@ -77,12 +79,26 @@ def take_orders(
     moves : bool[B]
         Filled: whether the redispatch has to be found anew.
     """
+    n_gen, n_storage = units[0].size, units[1].size
+    scratch = (np.empty(n_gen), np.empty(n_storage), np.zeros(n_storage))
+    _take(active, first, verdict, orders, gens, stores, units, settings, state, hits, p, failed,
+          owed, moves, scratch)  # fmt: skip
+
+
+@kernel
+def _take(
+    active, first, verdict, orders, gens, stores, units, settings, state, hits, p, failed, owed,
+    moves, scratch,
+):  # fmt: skip
+    """The loop of `take_orders`, in which no array counts references."""
+    active, verdict, orders, gens, stores = borrowed((active, verdict, orders, gens, stores))
+    units, state, hits, p = borrowed((units, state, hits, p))
+    failed, owed, moves, scratch = borrowed((failed, owed, moves, scratch))
     redispatch, curtail, storage = orders
     target, actual, set_point, limit, modified, charge, absorbed, totals = state
     gen_unit, storage_unit = units
     n_gen, n_storage = gen_unit.size, storage_unit.size
-    new_p, previous = np.empty(n_gen), np.empty(n_storage)
-    nothing = np.zeros(n_storage)
+    new_p, previous, nothing = scratch
     for b in range(active.size):
         moves[b] = False
         if not active[b]:
@@ -173,6 +189,7 @@ def _lose(stores, settings, charge):
 @kernel
 def _store(ordered, stores, settings, charge, absorbed):
     """Charge the storage units as ordered, within their capacity; returns what they absorb."""
+    ordered, stores, charge, absorbed = borrowed((ordered, stores, charge, absorbed))
     low, high, _, _, inward, outward, _ = stores
     hours, _, tiny, losing = settings
     total = 0.0
@@ -285,9 +302,11 @@ def _reaches(owed, new_p, gens, actual, set_point, part):
 def _share(owed, part, modified, some, low, high, wish, weight):
     """Replace ``wish`` by the nearest moves within bounds that sum up to ``owed``.
 
-    The sum is clip(wish + multiplier / weight), increasing in the multiplier, which is found by
-    halving. Where some generators have an order, the others move first.
+    The sum is clip(wish + multiplier / weight), increasing and piecewise linear in the multiplier.
+    Where some generators have an order, the others move first.
     """
+    part, modified, low, high = borrowed((part, modified, low, high))
+    wish, weight = borrowed((wish, weight))
     for stage in range(2):
         free_low, free_high, fixed = 0.0, 0.0, 0.0
         for g in range(wish.size):
@@ -299,21 +318,14 @@ def _share(owed, part, modified, some, low, high, wish, weight):
             else:
                 fixed += min(max(wish[g], low[g]), high[g])
         rest = owed - fixed
-        a, b = -1.0, 1.0
-        while b < 1e12 and _moved(stage, some, part, modified, low, high, wish, weight, b) < rest:
-            b *= 4.0
-        while a > -1e12 and _moved(stage, some, part, modified, low, high, wish, weight, a) > rest:
-            a *= 4.0
-        for _ in range(HALVINGS):
-            middle = 0.5 * (a + b)
-            if _moved(stage, some, part, modified, low, high, wish, weight, middle) < rest:
-                a = middle
-            else:
-                b = middle
-        middle = 0.5 * (a + b)
+        # beyond reach all are at their bounds exactly: a generator that is back where it was must
+        # not seem to be moved
+        by = -np.inf if rest <= free_low else np.inf
+        if free_low < rest < free_high:
+            by = _multiplier(rest, stage, some, part, modified, low, high, wish, weight)
         for g in range(wish.size):
             if part[g] and _moves(stage, some, modified[g]):
-                wish[g] = min(max(wish[g] + middle / weight[g], low[g]), high[g])
+                wish[g] = min(max(wish[g] + by / weight[g], low[g]), high[g])
         if free_low <= rest <= free_high:
             break
     for g in range(wish.size):
@@ -321,16 +333,39 @@ def _share(owed, part, modified, some, low, high, wish, weight):
             wish[g] = min(max(wish[g], low[g]), high[g])
 
 
+@kernel
+def _multiplier(rest, stage, some, part, modified, low, high, wish, weight):
+    """The multiplier at which the moves sum up to ``rest``, which is within their bounds.
+
+    Newton's method, which ends after as many pieces as it crosses, within a bracket.
+    """
+    part, modified, low, high = borrowed((part, modified, low, high))
+    wish, weight = borrowed((wish, weight))
+    a, b = 0.0, 0.0  # all at their lower, upper bounds
+    for g in range(wish.size):
+        if part[g] and _moves(stage, some, modified[g]):
+            a = min(a, (low[g] - wish[g]) * weight[g])
+            b = max(b, (high[g] - wish[g]) * weight[g])
+    by = 0.0
+    for _ in range(MOST_PIECES):
+        total, slope = 0.0, 0.0
+        for g in range(wish.size):
+            if part[g] and _moves(stage, some, modified[g]):
+                x = wish[g] + by / weight[g]
+                total += min(max(x, low[g]), high[g])
+                slope += 1.0 / weight[g] if low[g] < x < high[g] else 0.0
+        if abs(rest - total) <= EXACT:
+            break
+        if total < rest:
+            a = by
+        else:
+            b = by
+        step = by + (rest - total) / slope if slope > 0.0 else b if total < rest else a
+        by = step if a < step < b else 0.5 * (a + b)
+    return by
+
+
 @inlined
 def _moves(stage, some, has_order):
     """Whether a generator takes part in a stage: those without an order first, where some have."""
     return not some or (has_order if stage == 1 else not has_order)
-
-
-@inlined
-def _moved(stage, some, part, modified, low, high, wish, weight, multiplier):
-    total = 0.0
-    for g in range(wish.size):
-        if part[g] and _moves(stage, some, modified[g]):
-            total += min(max(wish[g] + multiplier / weight[g], low[g]), high[g])
-    return total

@@ -3,47 +3,52 @@
 import numpy as np
 
 from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import borrowed
 
 
 @kernel
 def gather(active, row, table, out):
     """Row ``row[b]`` of ``table`` (float64[n_row, n]) into ``out[b]`` of every active state."""
+    active, row, table, out = borrowed((active, row, table, out))
     for b in range(active.size):
         if active[b]:
+            r = row[b]
             for m in range(out.shape[1]):
-                out[b, m] = table[row[b], m]
+                out[b, m] = table[r, m]
 
 
 @kernel
-def warm_starts(which, v, node, sibling, scratch, held, holder, v_set, start):
+def warm_starts(which, v, node, starts, v_set, afresh, start):
     """Start voltages by row from the last solution.
 
     Parameters
     ----------
     which : int64[m]
-        States; ``start`` float64[m, n_node, 2] has one entry for each of them, in that order.
+        States; ``start`` float64[m, n, 2] has one entry for each of them, in that order.
     v : complex128[B, n_node], NaN where there is none: the sibling's is taken, then ``scratch``
-    node : int64[n_node], node of every row
-    sibling : int64[n_node], the other busbar of a node's substation, -1 where there is none
-    scratch : float64[n_node, 2] by row
-    held, holder : int64[n_held], rows whose voltage a unit holds in the base state, and that unit
+    node : int64[n], node of every row
+    starts : (sibling, scratch, held, holder)
+        The other busbar of a row's substation int64[n], -1 where there is none; start voltages
+        float64[n, 2]; rows whose voltage a unit holds in the base state, and that unit int64[..].
     v_set : float64[m, n_unit]
+    afresh : bool
+        Start from ``scratch`` whatever was solved last.
     """
+    which, v, node, starts, v_set, start = borrowed((which, v, node, starts, v_set, start))
+    sibling, scratch, held, holder = starts
     for e in range(which.size):
         b = which[e]
         for i in range(node.size):
             at = v[b, node[i]]
-            if np.isnan(at.real) and sibling[node[i]] >= 0:
-                at = v[b, sibling[node[i]]]
-            if np.isnan(at.real):
-                start[e, i, 0] = scratch[i, 0]
-                start[e, i, 1] = scratch[i, 1]
-            else:
-                start[e, i, 0] = at.real
-                start[e, i, 1] = at.imag
+            if at.real != at.real and sibling[i] >= 0:
+                at = v[b, sibling[i]]
+            known = not afresh and at.real == at.real
+            start[e, i, 0] = at.real if known else scratch[i, 0]
+            start[e, i, 1] = at.imag if known else scratch[i, 1]
         for c in range(held.size):
             i = held[c]
-            scale = v_set[e, holder[c]] / np.hypot(start[e, i, 0], start[e, i, 1])
+            squares = start[e, i, 0] * start[e, i, 0] + start[e, i, 1] * start[e, i, 1]
+            scale = v_set[e, holder[c]] / np.sqrt(squares)
             start[e, i, 0] *= scale
             start[e, i, 1] *= scale
 
@@ -54,73 +59,52 @@ def _node(busbar, s, second):
 
 
 @inlined
-def _size(x):
+def _size(re, im):
     """|x| without the care that ``abs`` takes of numbers near overflow, which costs more."""
-    return np.sqrt(x.real * x.real + x.imag * x.imag)
+    return np.sqrt(re * re + im * im)
 
 
 @kernel
 def loadings(which, solved, v, busbar, closed, branches, second, side_both, s_from, s_to, rho):
-    """Flows and loadings of the states in ``which``; NaN where a state has no solution.
+    """Flows and loadings of the states in ``which``; those without a solution are left alone.
 
     Parameters
     ----------
     solved : bool[m]
     v : complex128[B, n_node] p.u.
-    branches : (y complex128[4, n_branch], from and to substation int64[n_branch], ratings
-                float64[3, n_branch]: current at the from and to end, apparent power, p.u.)
+    branches : (y float64[n_branch, 8], from and to substation int64[n_branch], ratings
+                float64[3, n_branch])
+        Real and imaginary parts of y_ff, y_ft, y_tf, y_tt; one over the current at the from and
+        to end and apparent power, p.u.
     second : int64[n_substation], node of busbar 2
     side_both : bool
         Whether the to end and apparent power count, or the current of the from end alone.
     s_from, s_to : complex128[B, n_branch]; rho : float64[B, n_branch]
         Filled; 1.0 is the rating, 0 where a branch is open or has no rating.
     """
-    y, from_sub, to_sub, rating = branches
+    which, solved, v, busbar, closed = borrowed((which, solved, v, busbar, closed))
+    branches, second, s_from, s_to, rho = borrowed((branches, second, s_from, s_to, rho))
+    y, from_sub, to_sub, inverse = branches
+    n_branch = rho.shape[1]
     for e in range(which.size):
         b = which[e]
-        for k in range(rho.shape[1]):
-            if not solved[e]:
-                s_from[b, k] = np.nan
-                s_to[b, k] = np.nan
-                rho[b, k] = np.nan
-                continue
-            s_from[b, k] = 0.0
-            s_to[b, k] = 0.0
-            rho[b, k] = 0.0
+        for k in range(n_branch if solved[e] else 0):
             f = _node(busbar[b, k], from_sub[k], second)
-            t = _node(busbar[b, rho.shape[1] + k], to_sub[k], second)
+            t = _node(busbar[b, n_branch + k], to_sub[k], second)
             if not closed[b, k] or f < 0 or t < 0:
+                s_from[b, k], s_to[b, k], rho[b, k] = 0.0, 0.0, 0.0
                 continue
-            vf, vt = v[b, f], v[b, t]
-            if np.isnan(vf.real) or np.isnan(vt.real):
-                continue
-            i_f = y[0, k] * vf + y[1, k] * vt
-            i_t = y[2, k] * vf + y[3, k] * vt
-            s_from[b, k] = vf * i_f.conjugate()
-            s_to[b, k] = vt * i_t.conjugate()
-            load = _size(i_f) / rating[0, k]
+            fr, fi, tr, ti = v[b, f].real, v[b, f].imag, v[b, t].real, v[b, t].imag
+            ir = y[k, 0] * fr - y[k, 1] * fi + (y[k, 2] * tr - y[k, 3] * ti)
+            ii = y[k, 0] * fi + y[k, 1] * fr + (y[k, 2] * ti + y[k, 3] * tr)
+            jr = y[k, 4] * fr - y[k, 5] * fi + (y[k, 6] * tr - y[k, 7] * ti)
+            ji = y[k, 4] * fi + y[k, 5] * fr + (y[k, 6] * ti + y[k, 7] * tr)
+            p, q = fr * ir + fi * ii, fi * ir - fr * ii
+            load = _size(ir, ii) * inverse[0, k]
+            s_from[b, k] = complex(p, q)
+            p_to, q_to = tr * jr + ti * ji, ti * jr - tr * ji
+            s_to[b, k] = complex(p_to, q_to)
             if side_both:
-                load = max(load, _size(i_t) / rating[1, k])
-                load = max(load, max(_size(s_from[b, k]), _size(s_to[b, k])) / rating[2, k])
+                load = max(load, _size(jr, ji) * inverse[1, k])
+                load = max(load, max(_size(p, q), _size(p_to, q_to)) * inverse[2, k])
             rho[b, k] = load
-
-
-@kernel
-def drop_empty(which, busbar, closed, substation, second, v):
-    """Set the voltage of nodes on which nothing sits to NaN.
-
-    ``v`` is complex128[m, n_node], one row for each state in ``which``.
-    """
-    n_branch = closed.shape[1]
-    used = np.empty(v.shape[1], np.bool_)
-    for e in range(which.size):
-        b = which[e]
-        used[:] = False
-        for t in range(substation.size):
-            if t >= 2 * n_branch or closed[b, t % n_branch]:
-                node = _node(busbar[b, t], substation[t], second)
-                if node >= 0:
-                    used[node] = True
-        for k in range(used.size):
-            if not used[k]:
-                v[e, k] = np.nan

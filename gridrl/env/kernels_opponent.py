@@ -16,18 +16,20 @@ def _uniform(seed, step):
 
 
 @kernel
-def attack(active, seed, step, rho, closed, lines, weight, settings, budget, attacked, left, pause):
-    """Let every active state's opponent go on, pause, or take out another line.
+def attack(
+    active, seed, step, rho, closed, lines, weight, settings, budget, attacked, left, pause, wait
+):
+    """Let every active state's opponent go on, pause, wait, or take out another line.
 
     Parameters
     ----------
     seed : uint64[B]; step : int64[B]
     rho, closed : float64[B, n_branch], bool[B, n_branch], as the opponent sees them
     lines, weight : int64[n], float64[n]
-    settings : (by_loading, duration, cooldown, budget_per_step)
-    budget, attacked, left, pause : float64[B], int32[B] each, see `gridrl.env.state.State`
+    settings : (by_loading, duration, cooldown, budget_per_step, period)
+    budget, attacked, left, pause, wait : float64[B], int32[B] each, see `gridrl.env.state.State`
     """
-    by_loading, duration, cooldown, earns = settings
+    by_loading, duration, cooldown, earns, period = settings
     for b in range(active.size):
         if not active[b]:
             continue
@@ -36,13 +38,21 @@ def attack(active, seed, step, rho, closed, lines, weight, settings, budget, att
         pause[b] = max(pause[b] - 1, 0)
         if left[b] == 0:
             attacked[b] = -1
-            if pause[b] <= cooldown and duration > 0 and duration <= budget[b]:
-                attacked[b] = _choose(
-                    _uniform(seed[b], step[b]), rho[b], closed[b], lines, weight, by_loading
-                )
+            if pause[b] > cooldown:
+                wait[b] = -1
+            else:
+                if wait[b] < 0:  # when the next attack comes is drawn as soon as one may
+                    wait[b] = 1 + int(period * _uniform(~seed[b], step[b]))
+                wait[b] = max(wait[b] - 1, 0)
+                if wait[b] == 0 and duration > 0 and duration <= budget[b]:
+                    attacked[b] = _choose(
+                        _uniform(seed[b], step[b]), rho[b], closed[b], lines, weight, by_loading
+                    )
             if attacked[b] >= 0:
                 left[b] = duration
                 pause[b] += cooldown
+        else:
+            wait[b] = -1
         if attacked[b] >= 0:
             budget[b] -= 1.0
 

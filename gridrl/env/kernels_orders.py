@@ -7,6 +7,7 @@ branch: ``closed`` says whether it is in service, ``busbar`` where its ends are 
 import numpy as np
 
 from gridrl.jit import inlined, kernel
+from gridrl.sparse.lanes import borrowed
 
 LEGAL, AMBIGUOUS, ILLEGAL = 0, 1, 2
 
@@ -33,6 +34,8 @@ def judge_topology(active, set_busbar, set_line, closed, cooldowns, places, limi
     verdict : int8[B]
         Raised to AMBIGUOUS or ILLEGAL; what is raised already stays.
     """
+    active, set_busbar, set_line, closed = borrowed((active, set_busbar, set_line, closed))
+    cooldowns, places, hits, verdict = borrowed((cooldowns, places, hits, verdict))
     substation, _, _, area = places
     n_branch = closed.shape[1]
     line_hit, sub_hit = hits
@@ -138,54 +141,60 @@ def apply_topology(active, set_busbar, set_line, verdict, busbar, closed):
 
 
 @kernel
-def force_out(active, row, maintenance, hazard, attacked, closed):
+def force_out(active, row, outages, attacked, closed):
     """Open what is under maintenance, broken or attacked, whatever was ordered.
 
-    ``maintenance`` and ``hazard`` are bool[n_row or 0, n_branch]; ``attacked`` int32[B], -1: none.
+    ``outages`` begins with (maintenance, hazard) bool[n_row or 0, n_branch] and ends with whether
+    anything is out in a row, bool[n_row]; ``attacked`` int32[B], -1: none.
     """
+    active, row, outages, attacked, closed = borrowed((active, row, outages, attacked, closed))
+    maintenance, hazard, eventful = outages[0], outages[1], outages[5]
     for b in range(active.size):
         if not active[b]:
             continue
-        for k in range(closed.shape[1]):
-            if maintenance.shape[0] > 0 and maintenance[row[b], k]:
-                closed[b, k] = False
-            if hazard.shape[0] > 0 and hazard[row[b], k]:
-                closed[b, k] = False
+        r = row[b]
+        if eventful[r]:
+            for k in range(closed.shape[1] if maintenance.shape[0] > 0 else 0):
+                closed[b, k] = closed[b, k] and not maintenance[r, k]
+            for k in range(closed.shape[1] if hazard.shape[0] > 0 else 0):
+                closed[b, k] = closed[b, k] and not hazard[r, k]
         if attacked[b] >= 0:
             closed[b, attacked[b]] = False
 
 
 @kernel
-def trip(which, rho, closed, counter, counted, settings, tripped, again):
-    """Open overloaded lines: at once above the hard limit, above the soft one when time is up.
+def trip(rho, closed, counter, counted, settings, tripped):
+    """Open overloaded lines of one state; returns whether there was any.
+
+    At once above the hard limit, above the soft one when time is up.
 
     Parameters
     ----------
-    which : int64[m]
-        States to look at.
-    rho : float64[B, n_branch]
-    counter, counted : int32[B, n_branch], bool[B, n_branch]
-        Steps above the soft limit, and whether this step has been counted.
-    settings : (soft limit, soft steps, hard limit, whether the soft counter runs)
-    tripped : bool[B, n_branch]
+    rho : float64[n_branch]
+    counter : int32[n_branch]
+        Steps in a row above the soft limit, before this one.
+    counted : bool[n_branch]
+        Whether this step has been counted; set here.
+    settings : (soft limit, soft steps, hard limit, whether the soft counter runs, any)
+    tripped : bool[n_branch]
         Set where a line opens.
-    again : bool[m]
-        Filled: whether a line of the state opened, so that it must be solved again.
     """
-    soft, allowed, hard, counts = settings
-    for e in range(which.size):
-        b = which[e]
-        again[e] = False
-        for k in range(closed.shape[1]):
-            if not closed[b, k]:
-                continue
-            if counts and not counted[b, k] and rho[b, k] > soft:
-                counter[b, k] += 1
-                counted[b, k] = True
-            if rho[b, k] > hard or counter[b, k] > allowed:
-                closed[b, k] = False
-                tripped[b, k] = True
-                again[e] = True
+    rho, closed, counter, counted, tripped = borrowed((rho, closed, counter, counted, tripped))
+    soft, allowed, hard, counts, _ = settings
+    suspects = 0
+    for k in range(closed.size):  # a plain sum, which the compiler makes SIMD of
+        suspects += (rho[k] > soft) | (rho[k] > hard) | (counter[k] > allowed)
+    again = False
+    for k in range(closed.size if suspects > 0 else 0):
+        if not closed[k]:
+            continue
+        if counts and rho[k] > soft:
+            counted[k] = True
+        if rho[k] > hard or counter[k] + counted[k] > allowed:
+            closed[k] = False
+            tripped[k] = True
+            again = True
+    return again
 
 
 @kernel
@@ -201,32 +210,41 @@ def end_step(which, row, rho, closed, before, busbar, tripped, counters, cooldow
         Busbars before and after the step: the ends of a line that ends up open go back.
     counters : (overflow int32[B, n_branch], protection int32[B, n_branch])
     cooldowns, hits : see `judge_topology`
-    outages : (maintenance_ahead, maintenance_left, hazard_left) int64[n_row or 0, n_branch]
+    outages : (maintenance_ahead, maintenance_left, hazard_left) int64[n_row or 0, n_branch], and
+        whether anything is out in a row, bool[n_row]
     attack : (line int32[B], left int32[B])
     settings : (soft limit, reconnection, line cooldown, substation cooldown)
     """
+    which, row, rho, closed, before, busbar, tripped = borrowed(
+        (which, row, rho, closed, before, busbar, tripped)
+    )
+    counters, cooldowns, hits = borrowed((counters, cooldowns, hits))
+    outages, attack = borrowed((outages, attack))
     overflow, protection = counters
     line_cooldown, sub_cooldown = cooldowns
-    ahead, maintenance_left, hazard_left = outages
+    ahead, maintenance_left, hazard_left, eventful = outages
     soft, reconnection, line_rest, sub_rest = settings
     n_branch = closed.shape[1]
     for b in which:
+        if attack[0][b] >= 0:
+            k = attack[0][b]
+            line_cooldown[b, k] = max(line_cooldown[b, k], attack[1][b])
+        for k in range(n_branch):  # several plain loops, which the compiler makes SIMD of
+            left = max(line_cooldown[b, k] - 1, 0)
+            left = reconnection if tripped[b, k] else left
+            line_cooldown[b, k] = max(left, line_rest if hits[0][b, k] else 0)
         for k in range(n_branch):
-            left = line_cooldown[b, k]
-            if attack[0][b] == k:
-                left = max(left, attack[1][b])
-            left = max(left - 1, 0)
-            if tripped[b, k]:
-                left = reconnection
-            if ahead.shape[0] > 0 and ahead[row[b], k] == 0:
-                left = max(left, maintenance_left[row[b], k])
-            if hazard_left.shape[0] > 0:
-                left = max(left, hazard_left[row[b], k])
-            if hits[0][b, k] and left < line_rest:
-                left = line_rest
-            line_cooldown[b, k] = left
             overflow[b, k] = overflow[b, k] + 1 if rho[b, k] > 1.0 else 0
+        for k in range(n_branch):
             protection[b, k] = protection[b, k] + 1 if rho[b, k] > soft else 0
+        if eventful[row[b]] and ahead.shape[0] > 0:
+            for k in range(n_branch):
+                if ahead[row[b], k] == 0:
+                    line_cooldown[b, k] = max(line_cooldown[b, k], maintenance_left[row[b], k])
+        if eventful[row[b]] and hazard_left.shape[0] > 0:
+            for k in range(n_branch):
+                line_cooldown[b, k] = max(line_cooldown[b, k], hazard_left[row[b], k])
+        for k in range(n_branch):
             if not closed[b, k]:
                 busbar[b, k] = before[b, k]
                 busbar[b, n_branch + k] = before[b, n_branch + k]

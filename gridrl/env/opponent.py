@@ -1,12 +1,16 @@
 """An opponent that takes lines out of service, within a budget.
 
 The budget and the timing are Grid2Op's: the opponent earns a little in every step, pays one for
-every step of an attack, and waits between attacks. Which line it takes is drawn from a stream of
-its own for every episode, so that a trajectory does not depend on what shares its batch.
+every step of an attack, and waits between attacks. Which line it takes, and when, is drawn from a
+stream of its own for every episode, so that a trajectory does not depend on what shares its batch.
+
+Grid2Op's ``RandomLineOpponent`` attacks as soon as it may, all lines alike: ``by_loading=False,
+period=1``. Its ``WeightedRandomOpponent`` waits for a random step out of ``attack_period`` and
+prefers lines that are loaded more than usual: ``by_loading=True, period=attack_period, weight=1 /
+rho_normalization``.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -31,7 +35,7 @@ class Opponent:
     cooldown: int = 144  # steps between attacks, with the attack
     budget: float = 0.0  # at the beginning; an attack costs one for every step
     budget_per_step: float = 0.5
-    kind: Literal["random"] = "random"
+    period: int = 1  # an attack comes at a random one of so many steps, once it may
 
     def __post_init__(self) -> None:
         freeze(self)
@@ -43,6 +47,14 @@ class Opponent:
             raise ScenarioError(
                 "duration, cooldown and budget_per_step of the opponent must be 0 or more."
             )
+
+        if self.period < 1:
+            raise ScenarioError(f"period of the opponent is {self.period}; give 1 step or more.")
+
+    @property
+    def settings(self) -> tuple[bool, int, int, float, int]:
+        """As the kernel takes them."""
+        return self.by_loading, self.duration, self.cooldown, self.budget_per_step, self.period
 
     @property
     def exists(self) -> bool:

@@ -7,11 +7,33 @@ read by one index each. It knows no grid but the number of its units and branche
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
 from gridrl.arrays import Bools, Floats, Ints, freeze
 from gridrl.errors import ScenarioError
+
+
+class Outlook(Protocol):
+    """Forecasts with intervals, row by row of a series."""
+
+    @property
+    def n_ahead(self) -> int:
+        """Steps that it reaches ahead."""
+        ...
+
+    def fill(self, row: Ints, then: Ints, level: float, p: Floats, q: Floats) -> None:
+        """Put what each of ``row`` expects of ``then`` into p and q [n, n_unit], p.u.
+
+        Only where anything is uncertain. Consumption and production are below it with probability
+        ``level``.
+        """
+        ...
+
+    def rows(self, which: Ints) -> Any:
+        """The same for some rows of the series."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +56,7 @@ class Series:
     # [n_ahead, n_row, n_unit]: 1, 2, ... steps ago
     p_forecast: Floats
     q_forecast: Floats
+    outlook: Outlook | None = None  # reaches further than p_forecast, with intervals
     step_s: float = 300.0  # seconds between rows
     names: tuple[str, ...] = ()  # [n_episode]
     # [n_episode] seconds since Monday 0:00 of each first row; empty: all begin then
@@ -75,7 +98,8 @@ class Series:
     def n_ahead(self) -> int:
         """Steps that forecasts reach ahead; 0 where there are none."""
         p = self.p_forecast
-        return len(p) if p.ndim == 3 else min(len(p), 1)
+        known = len(p) if p.ndim == 3 else min(len(p), 1)
+        return known if self.outlook is None else max(known, self.outlook.n_ahead)
 
     def expected(self, row: Ints, ahead: int) -> tuple[Floats, Floats]:
         """Injections that are expected ``ahead`` steps after each row, p and q [n, n_unit] p.u.
@@ -88,13 +112,9 @@ class Series:
         ScenarioError
             There are forecasts, but they do not reach that far.
         """
-        if ahead < 0 or ahead > self.n_ahead > 0:
-            raise ScenarioError(
-                f"Forecasts reach {self.n_ahead} steps ahead, not {ahead}. Ask for one of those, "
-                "or hand in injections of your own."
-            )
-        episode = np.searchsorted(self.start, row, side="right") - 1
-        then = np.minimum(row + ahead, self.start[episode + 1] - 1)
+        then = self._then(row, ahead)
+        if self.outlook is not None and ahead > 1:
+            return self._outlook(row, then, 0.5)
         found = []
         for now, forecast in ((self.p, self.p_forecast), (self.q, self.q_forecast)):
             if ahead == 0 or not len(forecast):
@@ -103,6 +123,45 @@ class Series:
                 deep = forecast if forecast.ndim == 3 else forecast[None]
                 found.append(np.where((then > row)[:, None], deep[ahead - 1, then], now[row]))
         return found[0], found[1]
+
+    def quantile(self, row: Ints, ahead: int, level: float) -> tuple[Floats, Floats]:
+        """Injections ``ahead`` steps after each row, p and q [n, n_unit] p.u., at a quantile.
+
+        Consumption and production of each unit are below it with probability ``level``. Units
+        with a schedule have no other quantiles than that.
+
+        Raises
+        ------
+        ScenarioError
+            The forecasts have no intervals, do not reach that far, or ``level`` is no probability.
+        """
+        if not 0.0 < level < 1.0:
+            raise ScenarioError(f"level is {level}; give a probability between 0 and 1.")
+        if self.outlook is None:
+            raise ScenarioError(
+                "The forecasts of these series have no intervals; those of the generator do. Give "
+                "injections of your own."
+            )
+        return self._outlook(row, self._then(row, ahead), level)
+
+    def _then(self, row: Ints, ahead: int) -> Ints:
+        """Rows so many steps ahead, the last of their episodes at most."""
+        if ahead < 0 or ahead > self.n_ahead > 0:
+            raise ScenarioError(
+                f"Forecasts reach {self.n_ahead} steps ahead, not {ahead}. Ask for one of those, "
+                "or hand in injections of your own."
+            )
+        episode = np.searchsorted(self.start, row, side="right") - 1
+        return np.asarray(np.minimum(row + ahead, self.start[episode + 1] - 1))
+
+    def _outlook(self, row: Ints, then: Ints, level: float) -> tuple[Floats, Floats]:
+        p, q = self.p[then], self.q[then]
+        later = np.flatnonzero(then > row)
+        if later.size and self.outlook is not None:
+            some_p, some_q = p[later], q[later]
+            self.outlook.fill(row[later], then[later], level, some_p, some_q)
+            p[later], q[later] = some_p, some_q
+        return p, q
 
     @property
     def n_episode(self) -> int:
@@ -144,7 +203,7 @@ def _next_of(out: Bools, start: Ints) -> tuple[Ints, Ints]:
 
 
 def joined(parts: Sequence[Series]) -> Series:
-    """The episodes of several series behind each other.
+    """The episodes of several series behind each other, without their outlooks.
 
     Raises
     ------
@@ -156,7 +215,7 @@ def joined(parts: Sequence[Series]) -> Series:
     starts = [np.zeros(1, np.int64)]
     for part in parts:
         starts.append(part.start[1:] + starts[-1][-1])
-    columns = {}
+    columns: dict[str, Any] = {}
     for name in ("p", "q", "v_set", "maintenance", "hazard", "p_forecast", "q_forecast"):
         values = [getattr(part, name) for part in parts]
         if name in ("maintenance", "hazard") and any(len(value) for value in values):

@@ -66,7 +66,8 @@ def simulate(
     before = replace(state, **_waited(world, state, ahead))
     after = taken(before, every)
     course = _course(world, state, every, ahead, injection)
-    outcome = advance(world, after, orders, after.running, course)
+    was = replace(after, busbar=after.busbar.copy())
+    outcome = advance(world, after, orders, after.running, course, was)
     return after, outcome
 
 
@@ -113,8 +114,7 @@ def _course(
     if not ((held > 0) & (held < np.inf)).all():
         raise ScenarioError("The injection needs a positive v_set for units that hold voltage.")
     row = of if injection.batch > 1 else np.zeros_like(of)
-    p, q, v_set = np.array(injection.p), np.array(injection.q), np.array(injection.v_set)
-    return Course(p, q, row, v_set, row, real=False)
+    return Course(np.array(injection.p), np.array(injection.q), row, held, row, real=False)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -58,6 +58,7 @@ class State:
     attacked: Counts  # [B] line, -1: none
     attack_left: Counts  # [B] steps, with the present one
     attack_pause: Counts  # [B] steps
+    attack_wait: Counts  # [B] steps until it attacks, once it may; -1: not drawn
     # Power flow
     p: Floats  # [B, n_unit] p.u. injected, before the slack makes up for losses
     q: Floats  # [B, n_unit] p.u.

@@ -6,28 +6,21 @@ maintenance, hazards and the opponent have their say; the power flow is solved; 
 trip until none does; counters and cooldowns move on.
 """
 
-from dataclasses import fields
-from typing import NamedTuple
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gridrl.arrays import Bools, Floats, Ints
-from gridrl.env.dispatch import carry_out
-from gridrl.env.kernels_dispatch import judge_dispatch
-from gridrl.env.kernels_grid import gather
+from gridrl.env.dispatch import before_orders, carry_out, in_single
 from gridrl.env.kernels_opponent import attack
-from gridrl.env.kernels_orders import (
-    apply_topology,
-    end_step,
-    force_out,
-    judge_topology,
-    trip,
-)
-from gridrl.env.solve import solve_states
+from gridrl.env.kernels_step import begin_step, finish_step
+from gridrl.env.solve import TYPES, flow_settings, flow_state
 from gridrl.env.state import Ending, Orders, Outcome, State
 from gridrl.env.world import World
 from gridrl.errors import ScenarioError
 from gridrl.jit import announced
+from gridrl.powerflow.solve import LANES, in_threads
 
 NOTHING = Orders()
 
@@ -38,7 +31,7 @@ class Course(NamedTuple):
     p: Floats  # [n, n_unit] p.u.
     q: Floats  # [n, n_unit] p.u.
     row: Ints  # [B] row of p and q that loads each state
-    v_set: Floats  # [m, n_unit] p.u.
+    v_set: Floats  # [m, n_holding] p.u., see `World.tables`
     v_row: Ints  # [B] row of v_set that holds the voltages of each state
     beginning: bool = False  # the step of a reset: rules do not count yet
     real: bool = True  # the opponent attacks, hazards happen and episodes end
@@ -91,7 +84,8 @@ def reset(
     state = _blank(world, episode, begin, last, rng)
     course = Course(*world.tables[:2], begin, world.tables[2], begin, beginning=True)
     state.row[:] = begin
-    advance(world, state, NOTHING, np.ones(episode.size, np.bool_), course)
+    before = replace(state, busbar=state.busbar.copy())
+    advance(world, state, NOTHING, np.ones(episode.size, np.bool_), course, before)
     return state
 
 
@@ -107,11 +101,31 @@ def step(world: World, state: State, orders: Orders = NOTHING) -> tuple[State, O
         The orders do not have the shape of the state.
     """
     check_orders(world, state.batch, orders)
-    after, active = copied(state), state.running
+    active = state.running
+    after = _successor(state, active)
     after.row[active] += 1
     p, q, v_set = world.tables
-    outcome = advance(world, after, orders, active, Course(p, q, after.row, v_set, after.row))
-    return after, outcome
+    course = Course(p, q, after.row, v_set, after.row)
+    return after, advance(world, after, orders, active, course, state)
+
+
+def _successor(state: State, active: Bools) -> State:
+    """The same state in arrays of its own, but for what a step of the active ones works out."""
+    idle = np.flatnonzero(~active)
+    arrays = {}
+    for name in _NAMES:
+        value = getattr(state, name)
+        if name in _WORKED_OUT:
+            arrays[name] = np.empty_like(value)
+            if idle.size:
+                arrays[name][idle] = value[idle]
+        else:
+            arrays[name] = value.copy()
+    return State(**arrays)
+
+
+_NAMES = tuple(field.name for field in fields(State))
+_WORKED_OUT = frozenset({"p", "q", "v", "s_from", "s_to", "rho"})
 
 
 def copied(state: State) -> State:
@@ -162,6 +176,7 @@ def _blank(world: World, episode: Ints, begin: Ints, last: Ints, rng: np.random.
         budget=np.full(batch, world.opponent.budget),
         attacked=np.full(batch, -1, np.int32), attack_left=np.zeros(batch, np.int32),
         attack_pause=np.full(batch, world.opponent.cooldown, np.int32),
+        attack_wait=np.full(batch, -1, np.int32),
         p=np.zeros((batch, grid.n_unit)), q=np.zeros((batch, grid.n_unit)),
         v=np.full((batch, world.engine.model.n_node), np.nan + 0j),
         s_from=np.zeros((batch, grid.n_branch), np.complex128),
@@ -173,23 +188,32 @@ def _blank(world: World, episode: Ints, begin: Ints, last: Ints, rng: np.random.
 _LINE_COUNTS = ("overflow", "protection", "line_cooldown")
 
 
-def advance(world: World, state: State, orders: Orders, active: Bools, course: Course) -> Outcome:
+def advance(
+    world: World, state: State, orders: Orders, active: Bools, course: Course, before: State
+) -> Outcome:
     """One step of the active states in place, whose arrays nobody else holds.
 
-    The row of ``state`` is already that of the step.
+    The row of ``state`` is already that of the step; ``before`` is the state before it, whose
+    loadings, busbars and voltages count (its busbars must be an array of their own). What is solved
+    anew needs no value in ``state``.
     """
+    grid, batch = world.case.grid, state.batch
+    verdict, failed = np.zeros(batch, np.int8), np.zeros(batch, np.bool_)
+    hits = (
+        np.zeros((batch, grid.n_branch), np.bool_),
+        np.zeros((batch, grid.n_substation), np.bool_),
+    )
+    tripped = np.zeros((batch, grid.n_branch), np.bool_)
     with announced("environment"):
-        verdict, failed, hits = _judge(world, state, orders, active)
-        gather(active, course.row, course.p, state.p)
-        gather(active, course.row, course.q, state.q)
-        over = np.zeros(state.batch, np.bool_)
-        if world.dispatches:
-            carry_out(world, state, _dispatch_orders(orders), active, course.beginning, verdict,
-                      hits, failed, over)  # fmt: skip
-        state.ending[over] = Ending.UNBALANCED
-        before = state.busbar.copy()
-        tripped, solves = _switch_and_solve(
-            world, state, orders, active & ~over, verdict, hits, before, course
+        parts = (*_topology_orders(orders), *_dispatch_orders(orders))
+        _inject(world, state, parts, active, course, (verdict, failed, *hits))
+        going = active & (state.ending == Ending.RUNNING)
+        over = np.flatnonzero(active & ~going)
+        for name in ("v", "s_from", "s_to", "rho"):
+            getattr(state, name)[over] = getattr(before, name)[over]
+        _attack(world, state, going, course, before)
+        solves = _switch_and_solve(
+            world, state, (*parts[:2], verdict), going, course, before, (*hits, tripped)
         )
     return Outcome(
         verdict=verdict, failed=failed, tripped=tripped, attacked=state.attacked.copy(),
@@ -197,89 +221,83 @@ def advance(world: World, state: State, orders: Orders, active: Bools, course: C
     )  # fmt: skip
 
 
-def _judge(
-    world: World, state: State, orders: Orders, active: Bools
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int8]], Bools, tuple[Bools, Bools]]:
-    """Verdict on every order, and what the legal ones concern."""
-    rules, batch = world.rules, state.batch
-    verdict = np.zeros(batch, np.int8)
-    hits = (
-        np.zeros((batch, state.closed.shape[1]), np.bool_),
-        np.zeros((batch, world.area.size), np.bool_),
-    )
-    if orders.redispatch is not None or orders.curtail is not None or orders.storage is not None:
-        judge_dispatch(
-            active, *_dispatch_orders(orders), world.fleet.gen_arrays,
-            world.fleet.storage_arrays, world.dispatch_settings[2], verdict,
+def _inject(
+    world: World, state: State, parts: tuple[Any, ...], active: Bools, course: Course,
+    found: tuple[Any, ...],
+) -> None:  # fmt: skip
+    """Verdict on every order; injections of the series, storage, curtailment and redispatch."""
+    rules = world.rules
+    owed, moves = np.zeros(state.batch), np.zeros(state.batch, np.bool_)
+    dispatch = (
+        state.target, state.actual, state.set_point, state.limit, state.modified, state.charge,
+        state.absorbed, state.totals,
+    )  # fmt: skip
+    single = world.dispatches and rules.redispatch != "nearest"
+    was = before_orders(world, state, course.p[course.row]) if single else None
+    begin_step(
+        active, parts, world.fleet_arrays, world.places,
+        (state.closed, state.line_cooldown, state.substation_cooldown, state.p, state.q,
+         state.ending, dispatch),
+        (course.row, course.p, course.q), (rules.max_lines, rules.max_substations),
+        (course.beginning, world.dispatches, rules.redispatch == "nearest",
+         world.dispatch_settings),
+        (*found, owed, moves),
+    )  # fmt: skip
+    if was is not None:
+        going = active & (state.ending == Ending.RUNNING)
+        in_single(world, state, was, going, parts[2], found[0], found[1], owed)
+    if moves.any():
+        carry_out(world, state, moves, owed)
+
+
+def _attack(world: World, state: State, active: Bools, course: Course, before: State) -> None:
+    opponent = world.opponent
+    if opponent.exists and course.real and not course.beginning:
+        attack(
+            active, state.seed, state.steps, before.rho, state.closed, np.array(opponent.lines),
+            np.array(opponent.weight),
+            opponent.settings, state.budget, state.attacked, state.attack_left,
+            state.attack_pause, state.attack_wait,
         )  # fmt: skip
-    if orders.set_busbar is not None or orders.set_line is not None:
-        judge_topology(
-            active, *_topology_orders(orders), state.closed,
-            (state.line_cooldown, state.substation_cooldown), world.places,
-            (rules.max_lines, rules.max_substations), hits, verdict,
-        )  # fmt: skip
-    return verdict, np.zeros(batch, np.bool_), hits
 
 
 def _switch_and_solve(
-    world: World, state: State, orders: Orders, active: Bools, verdict: np.ndarray,
-    hits: tuple[Bools, Bools], before: np.ndarray, course: Course,
-) -> tuple[Bools, int]:  # fmt: skip
-    """Topology, power flow and cascade; returns the lines that tripped and the flows it took."""
-    opponent, rules = world.opponent, world.rules
-    if opponent.exists and course.real and not course.beginning:
-        attack(
-            active, state.seed, state.steps, state.rho, state.closed, np.array(opponent.lines),
-            np.array(opponent.weight),
-            (opponent.by_loading, opponent.duration, opponent.cooldown, opponent.budget_per_step),
-            state.budget, state.attacked, state.attack_left, state.attack_pause,
-        )  # fmt: skip
-    if orders.set_busbar is not None or orders.set_line is not None:
-        apply_topology(active, *_topology_orders(orders), verdict, state.busbar, state.closed)
+    world: World, state: State, orders: tuple[Any, ...], active: Bools, course: Course,
+    before: State, found: tuple[Any, ...],
+) -> int:  # fmt: skip
+    """Topology, power flow, cascade, counters; returns the power flows that it took."""
+    rules = world.rules
     maintenance, hazard, ahead, left, hazard_left = world.outages
     if not course.real:
         hazard, hazard_left = hazard[:0], hazard_left[:0]
-    force_out(active, state.row, maintenance, hazard, state.attacked, state.closed)
-    which = np.flatnonzero(active)
-    ending = solve_states(world, state, which, course.v_set, course.v_row)
-    solves = which.size
-    state.ending[which] = ending
-    tripped = np.zeros(state.closed.shape, np.bool_)
-    if rules.overflow_trips:
-        solves += _cascade(world, state, which[ending == Ending.RUNNING], tripped, course)
-    alive = which[state.ending[which] == Ending.RUNNING]
-    end_step(
-        alive, state.row, state.rho, state.closed, before, state.busbar, tripped,
-        (state.overflow, state.protection), (state.line_cooldown, state.substation_cooldown),
-        hits, (ahead, left, hazard_left), (state.attacked, state.attack_left),
-        (rules.soft_limit, rules.reconnection, rules.line_cooldown, rules.substation_cooldown),
+    limits = (
+        float(rules.soft_limit), rules.soft_steps, float(rules.hard_limit), not course.beginning,
+        rules.overflow_trips,
     )  # fmt: skip
-    if course.beginning:
-        for counts in (state.overflow, state.protection, state.line_cooldown):
-            counts[:] = 0
-        state.substation_cooldown[:] = 0
-    if course.real:
-        state.ending[alive[state.row[alive] >= state.last[alive]]] = Ending.SURVIVED
-    return tripped, solves
+    numbers = (
+        float(rules.soft_limit), rules.reconnection, rules.line_cooldown, rules.substation_cooldown
+    )  # fmt: skip
+    counts = (
+        state.row, state.last, state.attacked, state.attack_left, state.overflow, state.protection,
+        state.line_cooldown, state.substation_cooldown, state.ending, before.busbar,
+    )  # fmt: skip
+    flow = (*world.flow_arrays, flow_settings(world))
+    arrays = flow_state(state, before.v)
+    outages = (maintenance, hazard, ahead, left, hazard_left, world.eventful)
+    set_points = (course.v_set, course.v_row, world.holding)
+    settings = (course.beginning, course.real, limits, numbers)
+    solves: list[int] = []
 
+    def run(part: Ints) -> None:
+        solves.append(
+            finish_step(
+                LANES, TYPES, part, orders, flow, arrays, counts, outages, set_points, settings,
+                found,
+            )
+        )  # fmt: skip
 
-def _cascade(world: World, state: State, left: Ints, tripped: Bools, course: Course) -> int:
-    """Trip overloaded lines and solve again until none is left; returns the flows it took."""
-    rules = world.rules
-    counter, counted = state.protection.copy(), np.zeros(state.closed.shape, np.bool_)
-    settings = (rules.soft_limit, rules.soft_steps, rules.hard_limit, not course.beginning)
-    solves = 0
-    while left.size:
-        again = np.empty(left.size, np.bool_)
-        trip(left, state.rho, state.closed, counter, counted, settings, tripped, again)
-        left = left[again]
-        if not left.size:
-            break
-        ending = solve_states(world, state, left, course.v_set, course.v_row)
-        solves += left.size
-        state.ending[left] = ending
-        left = left[ending == Ending.RUNNING]
-    return solves
+    in_threads(run, np.flatnonzero(active), world.engine.options.threads)
+    return sum(solves)
 
 
 def _topology_orders(orders: Orders) -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,12 @@ from gridrl.env.rules import Rules
 from gridrl.env.series import Series
 from gridrl.errors import ScenarioError, offending
 from gridrl.powerflow.engine import Engine, prepare
+from gridrl.powerflow.model import Model, build_model
 from gridrl.powerflow.options import FlowOptions
 
+# Injections move by a few percent in a step: the second iteration needs no factors of its own.
+# Where a substation is split, the first step is longer, and this does not pay.
+STALE = 1
 SMALLEST_SPLIT = 4  # terminals from which a substation is worth splitting
 
 
@@ -55,11 +59,16 @@ class World:
     def branches(self) -> tuple[Any, ...]:
         """Branches as `gridrl.env.kernels_grid.loadings` takes them."""
         grid = self.case.grid
-        y = np.stack([grid.y_ff, grid.y_ft, grid.y_tf, grid.y_tt])
+        parts = [
+            part for y in (grid.y_ff, grid.y_ft, grid.y_tf, grid.y_tt) for part in (y.real, y.imag)
+        ]
         rating = np.stack([grid.i_max_from, grid.i_max_to, grid.s_max])
         if self.rules.rho_side == "from":  # a rating in MVA counts at 1 p.u. voltage
             rating[0] = np.minimum(rating[0], grid.s_max)
-        return (y, np.array(grid.from_substation), np.array(grid.to_substation), rating)
+        return (
+            np.stack(parts, axis=1), np.array(grid.from_substation), np.array(grid.to_substation),
+            1.0 / rating,
+        )  # fmt: skip
 
     @cached_property
     def unit_arrays(self) -> tuple[Any, ...]:
@@ -82,10 +91,40 @@ class World:
         return out
 
     @cached_property
-    def held(self) -> tuple[Ints, Ints]:
-        """Rows whose voltage a unit holds in the base state, and that unit."""
+    def flow_arrays(self) -> tuple[Any, Any]:
+        """``models`` and ``world`` as `gridrl.env.kernels_settle` takes them."""
         model = self.engine.model
-        return model.held_rows.astype(np.int64), model.holder[model.held_rows].astype(np.int64)
+        plain = build_model(
+            model.grid, model.topology, model.injection, island_rule=self.engine.options.island_rule
+        )
+        return (
+            (self._model_arrays(plain, STALE), self._model_arrays(model, -1)),
+            (
+                self.base_switching, self.branches, np.array(model.second_node),
+                self.rules.rho_side == "both",
+            ),
+        )  # fmt: skip
+
+    def _model_arrays(self, model: Model, stale: int) -> tuple[Any, ...]:
+        """One of the ``models``; its nodes numbered as in the model of the engine."""
+        whole, n_substation = self.engine.model, model.grid.n_substation
+        node = model.pattern.node
+        node = np.where(
+            node < n_substation, node, whole.second_node[model.node_substation[node]]
+        ).astype(np.int64)
+        held = model.held_rows.astype(np.int64)
+        starts = (
+            self.sibling[node], model.own_start[0], held, model.holder[held].astype(np.int64),
+        )  # fmt: skip
+        shunts = (
+            model.shunt_units.astype(np.int64), np.array(model.injection.p[0]),
+            np.array(model.injection.q[0]),
+        )  # fmt: skip
+        nodes = (node, node[~model.alive], np.setdiff1d(np.arange(whole.n_node), node))
+        return (
+            model.pattern_arrays, model.base_arrays, model.network_arrays, model.base_topology,
+            model.unit_arrays, model.unit_at, model.power_parts, shunts, starts, nodes, stale,
+        )  # fmt: skip
 
     @cached_property
     def base_switching(self) -> tuple[Any, Any]:
@@ -94,10 +133,24 @@ class World:
         return np.array(base.busbar[0]), np.array(base.closed[0])
 
     @cached_property
+    def fleet_arrays(self) -> tuple[Any, ...]:
+        """Generators, storage units and the units of both, as the kernels take them."""
+        fleet = self.fleet
+        return (
+            fleet.gen_arrays, fleet.storage_arrays,
+            (np.array(fleet.gen_unit), np.array(fleet.storage_unit)),
+        )  # fmt: skip
+
+    @cached_property
     def tables(self) -> tuple[Floats, Floats, Floats]:
-        """p, q and v_set of the series, as the kernels take them."""
+        """p, q [n_row, n_unit] and the v_set of `holding` [n_row, n_holding] of the series."""
         series = self.series
-        return np.array(series.p), np.array(series.q), np.array(series.v_set)
+        return np.array(series.p), np.array(series.q), series.v_set[:, self.holding]
+
+    @cached_property
+    def holding(self) -> Ints:
+        """Units that hold a voltage where they are connected."""
+        return self.case.grid.holding_unit.astype(np.int64)
 
     @cached_property
     def outages(self) -> tuple[Any, ...]:
@@ -108,6 +161,16 @@ class World:
             np.array(series.maintenance), np.array(series.hazard), ahead, left,
             np.array(series.hazard_left),
         )  # fmt: skip
+
+    @cached_property
+    def eventful(self) -> Bools:
+        """[n_row] whether maintenance or a hazard takes a line out."""
+        series = self.series
+        out = np.zeros(series.p.shape[0], np.bool_)
+        for scheduled in (series.maintenance, series.hazard):
+            if len(scheduled):
+                out |= scheduled.any(axis=1)
+        return out
 
     @cached_property
     def dispatch_settings(self) -> tuple[float, float, float, bool]:

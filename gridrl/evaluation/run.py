@@ -116,9 +116,7 @@ def digest_of(world: World) -> str:
         world.opponent.lines, world.opponent.weight, world.area,
     ):  # fmt: skip
         sha.update(np.ascontiguousarray(values).tobytes())
-    opponent = world.opponent
-    numbers = (opponent.by_loading, opponent.duration, opponent.cooldown, opponent.budget,
-               opponent.budget_per_step, series.step_s)  # fmt: skip
+    numbers = (*world.opponent.settings, world.opponent.budget, series.step_s)
     sha.update(repr((asdict(world.rules), numbers)).encode())
     return sha.hexdigest()
 

@@ -85,12 +85,14 @@ def _door(path: Path) -> Callable[[Path], Case]:
         return _load_powerio
     if suffix in _POWSYBL:
         return _load_powsybl
+    if suffix == ".npz":
+        return _load_native
     if suffix in _PICKLES:
         raise CaseError(
             f"{path} is a pickle: opening it could run any code. Save the network as JSON "
             "(pandapower.to_json) where it was made, and load that."
         )
-    known = ", ".join(sorted(_POWERIO | _POWSYBL | {".json"}))
+    known = ", ".join(sorted(_POWERIO | _POWSYBL | {".json", ".npz"}))
     raise CaseError(f"{path} has the unknown suffix '{suffix}'. gridrl reads {known}.")
 
 
@@ -112,6 +114,12 @@ def _load_pandapower_json(path: Path) -> Case:
 
     net, rows = read_pandapower_json(path)
     return load_pandapower(net, name=path.stem, source=str(path), report=tuple(rows))
+
+
+def _load_native(path: Path) -> Case:
+    from gridrl.io.native import load_native
+
+    return load_native(path)
 
 
 def _load_powerio(path: Path) -> Case:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
 from gridrl.case import Case, Fate, ReportRow
@@ -64,6 +65,20 @@ def through(key: str, build: Callable[[], Case]) -> Case:
     return case
 
 
+def arrays_through(
+    key: str, build: Callable[[], dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """The arrays stored under ``key``, or those that ``build`` makes, stored for the next time."""
+    target = folder() / f"{key}.arrays.npz"
+    try:
+        with target.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        made = build()
+    _store(target, lambda stream: np.savez(stream, allow_pickle=False, **made))
+    return made
+
+
 def _key(*parts: bytes) -> str:
     sha = hashlib.sha256(_own_code())
     for part in parts:
@@ -89,13 +104,17 @@ def _own_code() -> bytes:
 
 
 def _write(target: Path, case: Case) -> None:
-    """Store ``case``; readers see the whole file or none, and nobody cares if it fails."""
+    _store(target, lambda stream: np.savez_compressed(stream, allow_pickle=False, **pack(case)))
+
+
+def _store(target: Path, write: Callable[[Any], None]) -> None:
+    """Write a file; readers see the whole file or none, and nobody cares if it fails."""
     scratch = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
         with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **pack(case))
+            write(stream)
         Path(scratch).replace(target)
     except OSError:
         if scratch is not None:

@@ -10,10 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridrl.arrays import Floats
 from gridrl.case import Case
 from gridrl.errors import CaseError, MissingExtra
+from gridrl.io import cache
 
 STEP_S = 900.0
 # Tables of SimBench, and how a positive number in them counts
@@ -45,7 +47,12 @@ def load_simbench(code: str) -> Case:
 
 
 def profiles(code: str) -> Profiles:
-    """The year of a network; errors are those of `load_simbench`."""
+    """The year of a network, kept on disk; errors are those of `load_simbench`."""
+    stored = cache.arrays_through(cache.key_of_name(f"profiles {code}"), lambda: _arrays(code))
+    return Profiles(label=tuple(stored["label"].tolist()), p=stored["p"], q=stored["q"])
+
+
+def _arrays(code: str) -> dict[str, NDArray[Any]]:
     net = _net(code)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,7 +72,7 @@ def profiles(code: str) -> Profiles:
             if reactive is None
             else sign * reactive[active.columns].to_numpy(np.float64)
         )
-    return Profiles(label=tuple(label), p=np.hstack(p), q=np.hstack(q))
+    return {"label": np.array(label), "p": np.hstack(p), "q": np.hstack(q)}
 
 
 def raw_profiles() -> dict[str, Any]:

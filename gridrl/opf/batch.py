@@ -154,16 +154,24 @@ def solve_many(
         rest = np.setdiff1d(np.arange(len(out)), solved if options.retry and not late else which)
         if late:
             out.status[rest] = OpfStatus.TIME_LIMIT
-            rest = rest[:0]
-        done.take_back(np.intersect1d(rest, which).size)
-
-        def alone(k: int) -> tuple[int, OpfSolution]:
-            return k, solve_one(build_problem(out.case_of(k)), start=start, options=options)
-
-        for k, found in spread(alone, map(int, rest)):
-            _put(out, k, found)
-            done.add(1)
+        else:
+            done.take_back(np.intersect1d(rest, which).size)
+            _solve_alone(out, rest, start, options, threads, done)
     return replace(out, state=arranged.by_node(run.point, run.scale)) if keep_state else out
+
+
+def _solve_alone(
+    out: OpfBatch, states: Ints, start: str, options: Options, threads: int, done: "_Counter"
+) -> None:
+    """States that do not share the pattern, or where the first attempt failed, one by one."""
+
+    def alone(k: int) -> tuple[int, OpfSolution]:
+        return k, solve_one(build_problem(out.case_of(k)), start=start, options=options)
+
+    spread = pool(threads).map if threads > 1 else map
+    for k, found in spread(alone, map(int, states)):
+        _put(out, k, found)
+        done.add(1)
 
 
 def _states(

@@ -94,6 +94,7 @@ def cone_model(problem: OpfProblem) -> Cones:
     _bounds(rows, problem.sources.lower, problem.sources.upper, n + 2 * n_pair)
     _currents(problem, rows, pair, sense, n_pair)
     _angles(problem, rows, pair, sense, n_pair)
+    _lifted_cuts(problem, rows, i, j, pair, sense)
     n_less = rows.n - n_equal
     sizes = _cones(problem, rows, flow, i, j)
     coefficient = np.zeros((ns, max(3, problem.sources.coefficient.shape[1])))
@@ -269,6 +270,40 @@ def _angles(problem: OpfProblem, rows: _Rows, pair: Ints, sense: Floats, n_pair:
             (row, n + pair[k], -sign * np.tan(limit[k])),
         )
     rows.add(zero, (row, n + pair[k], np.full(k.size, -1.0)))
+
+
+def _lifted_cuts(
+    problem: OpfProblem, rows: _Rows, i: Ints, j: Ints, pair: Ints, sense: Floats
+) -> None:
+    """Lifted nonlinear cuts, two for each pair whose angle difference and voltages are limited.
+
+    With ``phi`` the middle of the angle difference and ``delta`` half of its range,
+    ``wr cos(phi) + wi sin(phi) >= |v_i| |v_j| cos(delta)``; the right-hand side is bounded from
+    below by planes in ``w`` that touch it where both voltages are at an end of their range.
+    Source: C. Coffrin, H. Hijazi, P. Van Hentenryck, Strengthening the SDP relaxation of AC power
+    flows with convex envelopes, bound tightening and valid inequalities, IEEE Trans. Power
+    Systems 32(5), 2017.
+    """
+    n, n_pair = problem.n_node, i.size
+    low, high = np.full(n_pair, -np.inf), np.full(n_pair, np.inf)
+    np.maximum.at(low, pair, np.where(sense > 0, problem.angle_min, -problem.angle_max))
+    np.minimum.at(high, pair, np.where(sense > 0, problem.angle_max, -problem.angle_min))
+    limited = (low > -RIGHT_ANGLE) & (high < RIGHT_ANGLE) & (low <= high)
+    k = np.flatnonzero(limited & np.isfinite(problem.v_max[i] + problem.v_max[j]))
+    i, j, low, high = i[k], j[k], low[k], high[k]
+    middle, shrink = 0.5 * (low + high), np.cos(0.5 * (high - low))
+    least, most = problem.v_min, problem.v_max
+    sum_i, sum_j = least[i] + most[i], least[j] + most[j]
+    span = shrink * (most[i] * most[j] - least[i] * least[j]) / (sum_i * sum_j)
+    row = np.arange(k.size)
+    for v, sign in ((most, 1.0), (least, -1.0)):
+        rows.add(
+            sign * span * v[i] * v[j],
+            (row, i, shrink * v[j] / sum_i),
+            (row, j, shrink * v[i] / sum_j),
+            (row, n + k, -np.cos(middle)),
+            (row, n + n_pair + k, -np.sin(middle)),
+        )
 
 
 def _cones(problem: OpfProblem, rows: _Rows, flow: _Flows, i: Ints, j: Ints) -> Ints:

@@ -31,8 +31,12 @@ STRAIN = 5.0  # a phase shifter this many times over its rating is no place to b
 CHOICES = np.array([
     [1e14, 1e-8, 7.0], [1e10, 1e-9, 8.0], [1e8, 1e-8, 9.0], [1e10, 1e-6, 10.0],
 ])  # fmt: skip
+MU_SEARCH = 1.0  # the most to begin a line search with
+PATIENCE = 20  # iterations, see `gridrl.opf.kernels_ipm.interior_point`; and its ``rough``
+ROUGH = (0.3, 3e-2)
 ENDS = (OpfStatus.OPTIMAL, OpfStatus.TIME_LIMIT)  # after these nothing else is tried
 ONE = np.zeros(1, np.int64)  # the one state
+AT_ONCE_S = 1e-4  # a thread does not wake sooner: such a time limit is over before it begins
 STEEPEST = 100.0  # the cost is scaled so that its slopes start below this
 
 
@@ -48,7 +52,7 @@ class Options:
     tolerance: float = 1e-8  # scaled error, see Wächter and Biegler (2006), equation 5
     acceptable: float = 1e-6
     max_iterations: int = 500
-    mu: float = 0.1
+    mu: float = 10.0  # slacks times multipliers of a cold start, costs scaled to slopes of 100
     mu_warm: float = 0.0  # from a full state; 0: chosen
     floor: float = 0.0  # slacks times multipliers in the end: above 0, a point of the central path
     line_search: bool = False  # from the first iteration on
@@ -162,6 +166,10 @@ def solve(
                 batch.run(ONE, attempt, options, np.zeros((0, 8)) if log is None else log, stop)
                 iterations += int(batch.iterations[0])
                 codes.append(OpfStatus(int(batch.status[0])))
+                # The thread that stops kernels may come too late for a short one.
+                late = time.perf_counter() - began > options.time_limit_s
+                if late and codes[-1] is not OpfStatus.OPTIMAL:
+                    codes[-1] = OpfStatus.TIME_LIMIT
                 if codes[-1] in ENDS or codes[-2:] == [OpfStatus.INFEASIBLE] * 2:
                     break
     status = codes[-1]
@@ -188,6 +196,7 @@ def stopping(limit_s: float) -> Iterator[Bools]:
         return
     if not limit_s > 0.0:
         raise GridError(f"A time limit of {limit_s:g} s leaves no time. Give more than 0.")
+    stop[0] = limit_s < AT_ONCE_S
     timer = threading.Timer(limit_s, stop.fill, (True,))
     timer.daemon = True
     timer.start()
@@ -218,11 +227,12 @@ class Run:
         self, states: Ints, attempt: Attempt, options: Options, log: Floats, stop: Bools
     ) -> None:
         """Solve some of the states; those that are left when ``stop``, bool[1], is set, end so."""
+        first = min(options.mu, MU_SEARCH) if attempt.line_search else options.mu
+        mu = first if self.cold else (self.mu or options.mu_warm)
         settings = (
-            options.tolerance, options.acceptable, float(attempt.max_iterations), options.mu,
-            options.floor, stop,
+            options.tolerance, options.acceptable, float(attempt.max_iterations), first,
+            options.floor, stop, PATIENCE, ROUGH,
         )  # fmt: skip
-        mu = options.mu if self.cold else (self.mu or options.mu_warm)
         solve_states(
             self.base, self.loads, self.opened_of, self.opened, self.first, self.cold, mu,
             settings, not attempt.line_search, states,

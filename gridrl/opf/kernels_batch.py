@@ -12,8 +12,8 @@ from gridrl.opf.kernels_model import evaluate
 from gridrl.opf.kernels_steps import settle_bounds
 from gridrl.opf.kernels_work import Point, new_direction, new_system, new_values
 
-# Cold slacks of limits of branches are no smaller than this, p.u.
-ROOM = 1e-2
+# Cold slacks of limits of branches are no smaller than this, p.u. Small ones stop the first steps.
+ROOM = 1.0
 # A multiplier of 1 / TRUST (scaled) tells as much about a limit as a slack of 1 p.u.
 TRUST = 1e-2
 # The product of slacks and multipliers to begin with where balances and limits are missed by 1 p.u.

@@ -2,10 +2,10 @@
 
 Begins with Mehrotra's predictor and corrector, without a line search, as long as the error comes
 down. Then, or from the start where that is asked for, a monotone barrier with a filter line
-search, second-order corrections, inertia correction and feasibility restoration. Sources:
-S. Mehrotra, SIAM J. Optimization 2(4), 1992; A. Waechter and L. T. Biegler, Mathematical
-Programming 106, 2006; J. Nocedal, A. Waechter and R. A. Waltz, SIAM J. Optimization 19(4), 2009
-for the change from one to the other.
+search, second-order corrections, inertia correction and feasibility restoration; and back again
+once that has solved its barrier problem. Sources: S. Mehrotra, SIAM J. Optimization 2(4), 1992;
+A. Waechter and L. T. Biegler, Mathematical Programming 106, 2006; J. Nocedal, A. Waechter and
+R. A. Waltz, SIAM J. Optimization 19(4), 2009 for the changes from one to the other.
 """
 
 import numpy as np
@@ -33,11 +33,11 @@ from gridrl.opf.kernels_work import (
 )
 
 OPTIMAL, INFEASIBLE, LIMIT, FAILED, TIME = 0, 1, 2, 3, 5
-GOING, STALE = -1, -2  # how a mode ends, besides
+GOING, STALE, CENTRED = -1, -2, -3  # how a mode ends, besides
 
 FILTER_SIZE = 500
-# The line search takes over where the error is not down by a tenth in so many iterations.
-PATIENCE = 8
+# The search without line search is returned to so many times, once a barrier problem is solved.
+RETURNS = 5
 # So many iterations in a row within the acceptable error are enough.
 EASY = 15
 
@@ -53,7 +53,9 @@ def interior_point(system, point, values, direction, settings, free, log):
         it will do, if no step leads on; ``most``: iterations allowed; ``mu``: first barrier
         parameter of the line search; ``floor``: what slacks times multipliers should be in the
         end, 0 for an optimum, above for a point of the central path (without line search);
-        ``stop``: bool[1], set by another thread when the time is up.
+        ``stop``: bool[1], set by another thread when the time is up; ``patience``: the line search
+        takes over where the error is not down by a tenth in so many iterations; ``rough``: shares
+        of what a step removes to which predictor and corrector are solved.
     free : bool
         Begin without a line search.
     log : float64[:, 8]
@@ -65,28 +67,33 @@ def interior_point(system, point, values, direction, settings, free, log):
     (status, iterations, error, factorisations)
     """
     mu = settings[3]
-    status, iteration, error, used = STALE, 0, np.inf, 0
-    if free:
-        status, iteration, error, used, mu = _predict_and_correct(
-            system, point, values, direction, settings, log
-        )
-    if status == STALE:
-        centre(point.t, point.y, system.active, mu)
-        status, iteration, error, used = _search_lines(
-            system, point, values, direction, settings, mu, iteration, used, log
-        )
-    return status, iteration, error, used
+    status, iteration, error, used = CENTRED if free else STALE, 0, np.inf, 0
+    returns = RETURNS
+    while True:
+        if status == CENTRED:
+            status, iteration, error, used, mu = _predict_and_correct(
+                system, point, values, direction, settings, iteration, used, log
+            )
+        elif status == STALE:
+            centre(point.t, point.y, system.active, mu)
+            status, iteration, error, used = _search_lines(
+                system, point, values, direction, settings, mu, returns > 0, iteration, used, log
+            )
+            returns -= 1
+        else:
+            return status, iteration, error, used
 
 
 @kernel
-def _predict_and_correct(system, point, values, direction, settings, log):
+def _predict_and_correct(system, point, values, direction, settings, iteration, used, log):
     """Mehrotra's method; also the barrier parameter to go on with where it leads no further."""
     tolerance = settings[0]
     least = max(tolerance / 10.0, settings[4])
     net, active = system.net, system.active
     n_bound = 2 * point.v.size + 2 * point.s.size
-    recent = np.full(PATIENCE, np.inf)
-    easy = iteration = used = 0
+    patience, rough = settings[6], settings[7]
+    recent = np.full(patience, np.inf)
+    easy, first = 0, iteration
     alpha = alpha_y = damping = 0.0
     cost = evaluate(net, point.va, point.v, point.s, values.g, values.h, values.flow)
     settle_bounds(values.h, point.t, active, n_bound)
@@ -99,20 +106,21 @@ def _predict_and_correct(system, point, values, direction, settings, log):
         status = _verdict(error, easy, iteration, settings)
         if status != GOING:
             return status, iteration, error, used, 0.0
-        # The error need not fall in each iteration, but from one to that PATIENCE later.
-        stale = error > 0.9 * recent[iteration % PATIENCE]
-        recent[iteration % PATIENCE] = error
-        if stale or (iteration > 3 and min(alpha, alpha_y) < 1e-4):
+        # The error need not fall in each iteration, but from one to that ``patience`` later.
+        stale = error > 0.9 * recent[iteration % patience]
+        recent[iteration % patience] = error
+        if stale or (iteration > first + 3 and min(alpha, alpha_y) < 1e-4):
             mu = min(max(mean, tolerance / 10.0), 0.1)
             mu = max(mu, min(0.1, 1e-2 * max(primal, dual)))
             return STALE, iteration, error, used, mu
         iteration += 1
         aim(system, point, values, direction, 0.0)
-        accuracy = how_accurate(1e-3, error, dual * scale, primal)
+        accuracy = how_accurate(rough[0], error, dual * scale, primal)
         damping, more = newton_step(system, point, values, direction, accuracy)
         used += more
         if damping > DAMPING_MOST:
             return _stuck(primal, gap, dual, settings), iteration, error, used, 0.0
+        accuracy = how_accurate(rough[1], error, dual * scale, primal)
         correct(system, point, values, direction, damping, mean, least, accuracy)
         keep = max(0.99, 1.0 - mean)
         alpha = longest(point.t, direction.dt, active, keep)
@@ -127,8 +135,8 @@ def _predict_and_correct(system, point, values, direction, settings, log):
 
 
 @kernel
-def _search_lines(system, point, values, direction, settings, mu, iteration, used, log):
-    """The monotone barrier with a filter line search."""
+def _search_lines(system, point, values, direction, settings, mu, once, iteration, used, log):
+    """The monotone barrier with a filter line search; one barrier problem alone, if ``once``."""
     net, active, t, y = system.net, system.active, point.t, point.y
     n_bound = 2 * point.v.size + 2 * point.s.size
     trial, to = copied(point), new_values(point.v.size, net[0].size, active.size)
@@ -153,6 +161,8 @@ def _search_lines(system, point, values, direction, settings, mu, iteration, use
             return status, iteration, error, used
         lower = _lower_barrier(t, y, active, dual, primal, scale, mu, settings[0])
         if lower < mu:
+            if once:
+                return CENTRED, iteration, error, used
             mu, size = lower, 0
         iteration += 1
         aim(system, point, values, direction, mu)

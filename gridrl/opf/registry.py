@@ -75,7 +75,7 @@ def find(solver: str, settings: dict[str, Any]) -> Callable[..., OpfSolution]:
         raise GridError(f"There is no OPF solver '{solver}'. Choose one of {', '.join(SOLVERS)}.")
     module, _, name = SOLVERS[solver].partition(":")
     function: Callable[..., OpfSolution] = getattr(import_module(module), name)
-    known = list(signature(function).parameters)[1:]
+    known = list(signature(function).parameters)[1:] if settings else []
     for setting in settings:
         if setting not in known:
             raise GridError(

@@ -40,6 +40,7 @@ class _Dispatcher:
 
     name: ClassVar[str]
     solver: ClassVar[str]
+    lossless: ClassVar[bool] = False  # whether the problem is posed without losses
     threshold: float = 0.95  # worst loading above which it acts
     aim: float = 0.93  # loading that the optimum keeps
     steps: int = 6  # steps of ramp that the optimum may plan with
@@ -99,10 +100,10 @@ class _Dispatcher:
 
     def _relieve(self, world: World, state: State, b: int) -> tuple[Orders, str, int]:
         """The optimum of one state as orders, in words, and the optimisations that it took."""
-        move = movable(world, state, b, self._reach)
+        move = movable(world, state, b, self._reach, lossless=self.lossless)
         tried = 0
         for factor in RELAXED:
-            case = as_case(world, state, b, move, aim=self.aim * factor)
+            case = as_case(world, state, b, move, aim=self.aim * factor, lossless=self.lossless)
             found = self._solve(case)
             tried += 1
             if found.ok and np.isfinite(found.p).all():
@@ -156,6 +157,7 @@ class DcRedispatch(_Dispatcher):
 
     name = "dc_redispatch"
     solver = "highs_dc"
+    lossless = True
 
 
 @dataclass(frozen=True, kw_only=True)

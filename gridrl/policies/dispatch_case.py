@@ -19,6 +19,7 @@ from gridrl.grid import Injection, Topology
 CURTAIL_PRICE = 20.0  # of a p.u. of renewables, where one of a generator costs 1
 SLACK_ROOM = 0.02  # share of the load: losses that the reference may make up for besides
 MADE_UP = 0.8  # share of the ramps that curtailment may claim: the series needs them too
+LOADED, LEAST_ACTIVE = 0.3, 0.5  # loadings that count, least share of them that is active power
 LEAST_MW = 0.01  # smaller orders are none
 APART = 1e-6  # p.u.: narrower ranges are no choice
 
@@ -33,11 +34,15 @@ class Movable:
     renewable: Bools  # [n_unit]
 
 
-def movable(world: World, state: State, b: int, steps: int) -> Movable:
-    """Powers of state ``b`` and how far they can be moved in some steps."""
+def movable(world: World, state: State, b: int, steps: int, *, lossless: bool = False) -> Movable:
+    """Powers of state ``b`` and how far they can be moved in some steps.
+
+    A ``lossless`` model balances without losses: with them, it would order them away.
+    """
     grid, fleet = world.case.grid, world.fleet
     p = state.p[b].copy()
-    p[grid.is_reference] += _imbalance(world, state, b) * _share(grid.is_reference)
+    owed = _imbalance(world, state, b, lossless)
+    p[grid.is_reference] += owed * _share(grid.is_reference)
     low, high = p.copy(), p.copy()
     renewable = np.zeros(grid.n_unit, np.bool_)
     unit = fleet.gen_unit
@@ -57,20 +62,25 @@ def _share(reference: Bools) -> Floats:
     return np.full(int(reference.sum()), 1.0 / max(int(reference.sum()), 1))
 
 
-def _imbalance(world: World, state: State, b: int) -> float:
+def _imbalance(world: World, state: State, b: int, lossless: bool) -> float:
     """What the reference brings beyond its schedule, p.u.: losses less the sum of injections."""
     losses = float(np.nan_to_num((state.s_from[b] + state.s_to[b]).real).sum())
+    losses = 0.0 if lossless else losses
     grid = world.case.grid
     fixed = np.array([kind != "shunt" for kind in grid.unit_kind])
     return losses - float(state.p[b][fixed].sum())
 
 
-def as_case(world: World, state: State, b: int, move: Movable, *, aim: float) -> Case:
+def as_case(
+    world: World, state: State, b: int, move: Movable, *, aim: float, lossless: bool = False
+) -> Case:
     """State ``b`` as a case whose optimum is the cheapest change.
 
-    ``aim`` is the loading that no branch shall pass.
+    ``aim`` is the loading that no branch shall pass. To a ``lossless`` model, which knows active
+    power alone, ratings are what they leave for it beside the reactive power of now.
     """
     grid = world.case.grid
+    room = aim * (_active_share(state, b) if lossless else np.ones(grid.n_branch))
     free = move.high - move.low > APART
     rows = []
     for unit in np.flatnonzero(free):
@@ -83,14 +93,21 @@ def as_case(world: World, state: State, b: int, move: Movable, *, aim: float) ->
     posed = replace(
         grid, dispatchable=free, p_min=move.low, p_max=move.high, q_min=-inf, q_max=inf,
         v_min=np.zeros(grid.n_substation), v_max=np.full(grid.n_substation, np.inf),
-        i_max_from=grid.i_max_from * aim, i_max_to=grid.i_max_to * aim, s_max=grid.s_max * aim,
+        i_max_from=grid.i_max_from * room, i_max_to=grid.i_max_to * room, s_max=grid.s_max * room,
         costs=join(rows),
     )  # fmt: skip
     injection = Injection(
-        p=move.p[None], q=state.q[b][None], v_set=world.tables[2][state.row[b]][None]
+        p=move.p[None], q=state.q[b][None], v_set=np.array(world.series.v_set[state.row[b]])[None]
     )
     topology = Topology(busbar=state.busbar[b][None], closed=state.closed[b][None])
     return replace(world.case, grid=posed, injection=injection, topology=topology, start=None)
+
+
+def _active_share(state: State, b: int) -> Floats:
+    """[n_branch] active power at 1 p.u. voltage for each p.u. of current, of loaded branches."""
+    s, rho = state.s_from[b], np.nan_to_num(state.rho[b])
+    share = np.abs(s.real) / np.maximum(np.abs(s), 1e-12)
+    return np.where((rho > LOADED) & np.isfinite(share), np.maximum(share, LEAST_ACTIVE), 1.0)
 
 
 def as_orders(world: World, move: Movable, p: Floats) -> Orders:

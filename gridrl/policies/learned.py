@@ -69,7 +69,7 @@ class Learned:
     secure: float = 1.0  # loading after an outage above which it acts
     gain: float = 0.01  # loading after an outage that a preventive order must bring
     credible: bool = False  # only outages that the scenario's opponent can cause
-    propose: str = "network"  # or "screen", "random": what it is compared with
+    propose: str = "both"  # "network" and "screen" in turn, one of them, or "random"
     network: object = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Learned:
         if self.propose not in PROPOSERS:
             raise ValueError(f"propose is {self.propose!r}; give {', '.join(PROPOSERS)}.")
         network = None
-        if self.propose == "network":
+        if self.propose in ("network", "both"):
             from gridrl.policies.weights import load_weights
 
             network = load_weights(self.weights)
@@ -186,4 +186,15 @@ def by_lot(network: object, world: World, choices: Choices, state: State) -> Flo
     return np.stack(draws)
 
 
-PROPOSERS = {"network": by_network, "screen": by_screen, "random": by_lot}
+def by_both(network: object, world: World, choices: Choices, state: State) -> Floats:
+    """The best of the network and of the screen in turn: each covers for what the other misses."""
+    rank = [
+        (-scores).argsort(axis=1, kind="stable").argsort(axis=1)
+        for scores in (
+            by_network(network, world, choices, state), by_screen(network, world, choices, state)
+        )
+    ]  # fmt: skip
+    return np.asarray(-np.minimum(rank[0], rank[1] + 0.5), np.float64)
+
+
+PROPOSERS = {"both": by_both, "network": by_network, "screen": by_screen, "random": by_lot}

@@ -123,7 +123,7 @@ def load_group(lanes, group, n, states, s_node, s_current, v_start, s, s1, v):
                 i = k_row[c]
                 re = v[2 * i * n_lane + lane]
                 im = v[(2 * i + 1) * n_lane + lane]
-                magnitude = np.hypot(re, im)
+                magnitude = np.sqrt(re * re + im * im)
                 if not np.isnan(k_angle[c]):
                     re, im, magnitude = np.cos(k_angle[c]), np.sin(k_angle[c]), 1.0
                 v[2 * i * n_lane + lane] = re / magnitude * k_v[c]
@@ -179,7 +179,7 @@ def mismatch(lanes, pattern, base, slot, row_data, s, s1, v, x, r, worst):
         if at < 0:
             ir, jr, ii, ji = _common_current(lanes, i, y_ptr, y_idx, base, vr, vi, v)
         else:
-            ir, jr, ii, ji = _own_current(lanes, i, at, y_ptr, y_idx, row_data, vr, vi, v)
+            ir, jr, ii, ji = _own_current(lanes, i, slot, y_ptr, y_idx, base, row_data, vr, vi, v)
         ir = ir - jr
         ii = ii + ji
         dp = load(lanes, s, 2 * i * n_lane) - (vr * ir + vi * ii)
@@ -219,15 +219,19 @@ def _common_current(lanes, i, y_ptr, y_idx, base, vr, vi, v):
 
 
 @inlined
-def _own_current(lanes, i, at, y_ptr, y_idx, row_data, vr, vi, v):
+def _own_current(lanes, i, slot, y_ptr, y_idx, base, row_data, vr, vi, v):
     """The same where every lane has its own admittances."""
-    n_lane = len(lanes)
+    yg, yb = base[0], base[1]
+    at, n_lane = slot[i], len(lanes)
     end = (at + 2 * (y_ptr[i + 1] - y_ptr[i])) * n_lane
     g, b = load(lanes, row_data, end), load(lanes, row_data, end + n_lane)
     ir, jr, ii, ji = g * vr, b * vi, g * vi, b * vr
     o = at * n_lane
     for p in range(y_ptr[i], y_ptr[i + 1]):
         j = np.int64(y_idx[p])
+        if slot[j] < 0 and yg[p] == 0.0 and yb[p] == 0.0:  # in no lane is anything there
+            o += 2 * n_lane
+            continue
         xr = load(lanes, v, 2 * j * n_lane)
         xi = load(lanes, v, (2 * j + 1) * n_lane)
         g, b = load(lanes, row_data, o), load(lanes, row_data, o + n_lane)
@@ -245,7 +249,7 @@ def reactive_mismatch(lanes, pattern, base, slot, row_data, s, s1, v, i):
         ir, jr, ii, ji = _common_current(lanes, i, pattern[0], pattern[1], base, vr, vi, v)
     else:
         ir, jr, ii, ji = _own_current(
-            lanes, i, slot[i], pattern[0], pattern[1], row_data, vr, vi, v
+            lanes, i, slot, pattern[0], pattern[1], base, row_data, vr, vi, v
         )
     dq = load(lanes, s, (2 * i + 1) * n_lane) - (vi * (ir - jr) - vr * (ii + ji))
     if s1.size > 0:
@@ -272,6 +276,7 @@ def count_iterations(worst, tolerance, k, patience, best, since, count):
     number, is given up: ``since`` stays above ``patience`` then. ``best`` is the lowest mismatch
     so far.
     """
+    worst, best, since, count = borrowed((worst, best, since, count))
     running = 0
     for lane in range(count.size):
         if since[lane] > patience:

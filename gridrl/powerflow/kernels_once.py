@@ -9,9 +9,10 @@ import numpy as np
 
 from gridrl.jit import kernel
 from gridrl.powerflow.kernels_chord import forward
+from gridrl.powerflow.kernels_eliminate import eliminate
 from gridrl.powerflow.kernels_group import count_iterations, mismatch, reject_low
 from gridrl.powerflow.kernels_loads import node_injections
-from gridrl.powerflow.kernels_newton import eliminate, substitute_and_turn
+from gridrl.powerflow.kernels_newton import substitute_and_turn
 
 ENOUGH = 0.1  # of the mismatch may remain after a step, or the factors are made anew
 

@@ -22,13 +22,19 @@ import numpy as np
 
 from gridrl.jit import inlined, kernel
 from gridrl.powerflow.kernels_islands import (
+    ALL,
     FIXED,
     NOBODY,
+    NONE,
+    ONE,
     PQ,
     PV,
     UNTOUCHED,
+    WORD,
+    cut_off,
+    lost_demand,
+    place_ends,
     supply,
-    what_is_lost,
 )
 from gridrl.sparse.lanes import borrowed
 
@@ -41,34 +47,32 @@ def topology_changes(busbar, closed, base_busbar, base_closed):
     n_unit = busbar.shape[1] - 2 * n_branch
     b_of = np.zeros(batch + 1, np.int64)
     u_of = np.zeros(batch + 1, np.int64)
-    for fill in range(2):
-        b_branch = np.empty(b_of[batch] if fill else 0, np.int64)
-        b_from = np.empty(b_branch.size, np.int8)
-        b_to = np.empty(b_branch.size, np.int8)
-        b_closed = np.empty(b_branch.size, np.bool_)
-        u_unit = np.empty(u_of[batch] if fill else 0, np.int64)
-        u_busbar = np.empty(u_unit.size, np.int8)
-        nb = 0
-        nu = 0
-        for state in range(batch):
-            if fill and b_of[state] == b_of[state + 1] and u_of[state] == u_of[state + 1]:
-                continue
-            for k in range(n_branch):
-                f = busbar[state, k]
-                t = busbar[state, n_branch + k]
-                c = closed[state, k]
-                if f != base_busbar[k] or t != base_busbar[n_branch + k] or c != base_closed[k]:
-                    if fill:
-                        b_branch[nb], b_from[nb], b_to[nb], b_closed[nb] = k, f, t, c
-                    nb += 1
-            for k in range(n_unit):
-                at = busbar[state, 2 * n_branch + k]
-                if at != base_busbar[2 * n_branch + k]:
-                    if fill:
-                        u_unit[nu], u_busbar[nu] = k, at
-                    nu += 1
-            b_of[state + 1] = nb
-            u_of[state + 1] = nu
+    for state in range(batch):  # plain sums, which the compiler makes SIMD of
+        nb, nu = 0, 0
+        for k in range(n_branch):
+            f = busbar[state, k] != base_busbar[k]
+            t = busbar[state, n_branch + k] != base_busbar[n_branch + k]
+            nb += f | t | (closed[state, k] != base_closed[k])
+        for k in range(2 * n_branch, 2 * n_branch + n_unit):
+            nu += busbar[state, k] != base_busbar[k]
+        b_of[state + 1] = b_of[state] + nb
+        u_of[state + 1] = u_of[state] + nu
+    b_branch = np.empty(b_of[batch], np.int64)
+    b_from, b_to = np.empty(b_branch.size, np.int8), np.empty(b_branch.size, np.int8)
+    b_closed = np.empty(b_branch.size, np.bool_)
+    u_unit, u_busbar = np.empty(u_of[batch], np.int64), np.empty(u_of[batch], np.int8)
+    for state in range(batch):
+        at = b_of[state]
+        for k in range(n_branch if at < b_of[state + 1] else 0):
+            f, t, c = busbar[state, k], busbar[state, n_branch + k], closed[state, k]
+            if f != base_busbar[k] or t != base_busbar[n_branch + k] or c != base_closed[k]:
+                b_branch[at], b_from[at], b_to[at], b_closed[at] = k, f, t, c
+                at += 1
+        at = u_of[state]
+        for k in range(n_unit if at < u_of[state + 1] else 0):
+            if busbar[state, 2 * n_branch + k] != base_busbar[2 * n_branch + k]:
+                u_unit[at], u_busbar[at] = k, busbar[state, 2 * n_branch + k]
+                at += 1
     return b_of, b_branch, b_from, b_to, b_closed, u_of, u_unit, u_busbar
 
 
@@ -114,7 +118,7 @@ def _branch_entries(k, f, t, sign, network, from_busbar, to_busbar, y_lists, use
 def _switch_branch(c, changes, network, base, y_lists, used):
     """Take a branch out of where the base has it and put it where entry ``c`` has it.
 
-    Returns the rows of both ends there, and the admittance entries used so far.
+    Returns the admittance entries used so far.
     """
     _, b_branch, b_from, b_to, b_closed = changes[:5]
     from_busbar, to_busbar, closed = base[0], base[1], base[2]
@@ -124,7 +128,7 @@ def _switch_branch(c, changes, network, base, y_lists, used):
     used = _branch_entries(k, f, t, -1.0, network, from_busbar[k], to_busbar[k], y_lists, used)
     f = _end(network[1], k, b_from[c], b_closed[c])
     t = _end(network[2], k, b_to[c], b_closed[c])
-    return f, t, _branch_entries(k, f, t, 1.0, network, b_from[c], b_to[c], y_lists, used)
+    return _branch_entries(k, f, t, 1.0, network, b_from[c], b_to[c], y_lists, used)
 
 
 @kernel
@@ -219,73 +223,160 @@ def state_lists(changes, check, load_of, network, base, units, p, q, v_set, shun
     changes, check, load_of = borrowed((changes, check, load_of))
     network, base, units, shunts = borrowed((network, base, units, shunts))
     p, q, v_set = borrowed((p, q, v_set))
-    b_of, u_of = changes[0], changes[5]
-    kind, base_alive = base[4], base[5]
-    batch, n = b_of.size - 1, kind.size
-    z_of, z_row, z_g, z_b = shunts
-    room = 8 * b_of[batch] + 2 * u_of[batch] + 1
-    for state in range(batch):
-        room += z_of[load_of[state] + 1] - z_of[load_of[state]]
-    y_lists = (np.empty(room, np.int64), np.empty(room), np.empty(room))
-    room = 2 * u_of[batch] + 1
-    s_lists = (
-        np.empty(room, np.int64), np.empty(room), np.empty(room), np.empty(room), np.empty(room),
-    )  # fmt: skip
+    u_of, kind = changes[5], base[4]
+    batch, n = u_of.size - 1, kind.size
+    y_lists, s_lists = _room(changes, load_of, shunts[0])
     k_lists = (np.empty(16, np.int64), np.empty(16, np.int8), np.empty(16), np.empty(16))
     dead_row = np.empty(16, np.int64)
     y_of, k_of = np.zeros(batch + 1, np.int64), np.zeros(batch + 1, np.int64)
     s_of, dead_of = np.zeros(batch + 1, np.int64), np.zeros(batch + 1, np.int64)
     lost, cut = np.zeros(batch), np.zeros(batch, np.bool_)
-    busbar_now, kind_now = base[3].copy(), kind.copy()
+    busbar_now, kind_now, alive = base[3].copy(), kind.copy(), base[5].copy()
     hold, touched = np.full(n, UNTOUCHED, np.int64), np.empty(n, np.int64)
-    leader, best, alive = np.empty(n, np.int64), np.empty(n, np.int64), base_alive.copy()
-    end_f, end_t = np.empty(base[2].size, np.int64), np.empty(base[2].size, np.int64)
-    for k in range(end_f.size):
-        end_f[k] = _end(network[1], k, base[0][k], base[2][k])
-        end_t[k] = _end(network[2], k, base[1][k], base[2][k])
+    words, reach, taken, ranked, odd = _words(base, units)
+    n_odd, adrift, unserved = 0, NONE, NONE
     ny, nk, ns, nd = 0, 0, 0, 0
     for state in range(batch):
+        if state % WORD == 0:
+            last = min(state + WORD, batch)
+            if check[state:last].any():
+                place_ends(state, last, changes, base, words)
+                supply(network, units, words, ranked, reach, taken)
+                adrift, unserved = cut_off(network, units, words, reach)
+                n_odd = _odd_rows(last - state, reach, base[5], odd)
+        bit = ONE << np.uint64(state % WORD)
         load = load_of[state]
-        for c in range(b_of[state], b_of[state + 1]):
-            f, t, ny = _switch_branch(c, changes, network, base, y_lists, ny)
-            end_f[changes[1][c]], end_t[changes[1][c]] = f, t
-        for c in range(z_of[load], z_of[load + 1]):
-            y_lists[0][ny], y_lists[1][ny], y_lists[2][ny] = network[4] + z_row[c], z_g[c], z_b[c]
-            ny += 1
-        if not check[state] and u_of[state] == u_of[state + 1]:
-            y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
-            _back_to_base(state, changes, network, base, end_f, end_t, busbar_now)
-            continue
-        ny, ns = _move_units(
-            state, changes, base, units, p[load], q[load], busbar_now, y_lists, ny, network[4],
-            s_lists, ns,
-        )  # fmt: skip
-        n_touched = _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched)
-        if check[state]:
-            n_touched = supply(
-                end_f, end_t, units, busbar_now, leader, best, alive, base_alive, kind_now, hold,
-                touched, n_touched,
+        ny = _switch_branches(state, load, changes, network, base, shunts, y_lists, ny)
+        if check[state] or u_of[state] < u_of[state + 1]:
+            ny, ns = _move_units(
+                state, changes, base, units, p[load], q[load], busbar_now, y_lists, ny, network[4],
+                s_lists, ns,
             )  # fmt: skip
-            lost[state], cut[state] = what_is_lost(
-                end_f, end_t, units[0], units[11], busbar_now, alive, p[load]
+            n_touched = _choose_holders(state, changes, units, busbar_now, kind_now, hold, touched)
+            if check[state]:
+                n_touched = _take_over(
+                    bit, units, words[2], taken, kind_now, hold, touched, n_touched
+                )
+                n_touched = _wake(bit, reach, odd[:n_odd], alive, hold, touched, n_touched)
+                cut[state] = adrift & bit != NONE
+                if unserved & bit != NONE:
+                    lost[state] = lost_demand(bit, units, words[2], reach, p[load])
+                dead_row = _grown(dead_row, nd + n)
+                nd = _note_dead(alive, dead_row, nd)
+            k_lists = (
+                _grown(k_lists[0], nk + n_touched), _grown(k_lists[1], nk + n_touched),
+                _grown(k_lists[2], nk + n_touched), _grown(k_lists[3], nk + n_touched),
+            )  # fmt: skip
+            nk = _note_kinds(
+                v_set[load], units, kind, kind_now, alive, hold, touched, n_touched, k_lists, nk
             )
-            dead_row = _grown(dead_row, nd + n)
-            for i in range(n):
-                if not alive[i]:
-                    dead_row[nd] = i
-                    nd += 1
-        k_lists = (
-            _grown(k_lists[0], nk + n_touched), _grown(k_lists[1], nk + n_touched),
-            _grown(k_lists[2], nk + n_touched), _grown(k_lists[3], nk + n_touched),
-        )  # fmt: skip
-        nk = _note_kinds(
-            v_set[load], units, kind, kind_now, alive, hold, touched, n_touched, k_lists, nk
-        )
-        _back_to_base(state, changes, network, base, end_f, end_t, busbar_now)
-        alive[:] = base_alive
+            for e in range(n_odd):
+                alive[odd[e]] = base[5][odd[e]]
+            for c in range(u_of[state], u_of[state + 1]):
+                busbar_now[changes[6][c]] = base[3][changes[6][c]]
         y_of[state + 1], k_of[state + 1], s_of[state + 1], dead_of[state + 1] = ny, nk, ns, nd
     lists = (y_of, *y_lists, k_of, *k_lists, s_of, *s_lists)
     return lists, dead_of, dead_row[:nd].copy(), lost, cut
+
+
+@kernel
+def _room(changes, load_of, z_of):
+    """Lists of admittance and injection changes with room for all states."""
+    changes, load_of, z_of = borrowed((changes, load_of, z_of))
+    b_of, u_of = changes[0], changes[5]
+    units = u_of[u_of.size - 1]
+    room = 8 * b_of[b_of.size - 1] + 2 * units + 1
+    for load in load_of:
+        room += z_of[load + 1] - z_of[load]
+    y_lists = (np.empty(room, np.int64), np.empty(room), np.empty(room))
+    room = 2 * units + 1
+    return y_lists, (
+        np.empty(room, np.int64), np.empty(room), np.empty(room), np.empty(room), np.empty(room),
+    )  # fmt: skip
+
+
+@kernel
+def _words(base, units):
+    """Room for what `gridrl.powerflow.kernels_islands` finds of 64 states, and its ranking."""
+    n_branch, n_unit, n = base[2].size, base[3].size, base[4].size
+    promotion = units[12]
+    words = (
+        np.empty((n_branch, 2), np.uint64), np.empty((n_branch, 2), np.uint64),
+        np.empty((n_unit, 2), np.uint64),
+    )  # fmt: skip
+    ranked = np.argsort(-promotion, kind="mergesort")
+    return (
+        words, np.zeros(n, np.uint64), np.zeros(promotion.size, np.uint64), ranked,
+        np.empty(n, np.int64),
+    )  # fmt: skip
+
+
+@kernel
+def _odd_rows(count, reach, base_alive, odd):
+    """List the rows whose supply is not that of the base in one of ``count`` states."""
+    some = ALL >> np.uint64(WORD - count)
+    used = 0
+    for i in range(reach.size):
+        if (reach[i] ^ (ALL if base_alive[i] else NONE)) & some != NONE:
+            odd[used] = i
+            used += 1
+    return used
+
+
+@kernel
+def _switch_branches(state, load, changes, network, base, shunts, y_lists, used):
+    """Append what switched branches and other constant-impedance parts change."""
+    changes, network, base, shunts, y_lists = borrowed((changes, network, base, shunts, y_lists))
+    z_of, z_row, z_g, z_b = shunts
+    for c in range(changes[0][state], changes[0][state + 1]):
+        used = _switch_branch(c, changes, network, base, y_lists, used)
+    for c in range(z_of[load], z_of[load + 1]):
+        y_lists[0][used] = network[4] + z_row[c]
+        y_lists[1][used], y_lists[2][used] = z_g[c], z_b[c]
+        used += 1
+    return used
+
+
+@kernel
+def _take_over(bit, units, at, taken, kind_now, hold, touched, n_touched):
+    """Units that take over an island of the state fix its voltage."""
+    units, at, taken, kind_now, hold, touched = borrowed(
+        (units, at, taken, kind_now, hold, touched)
+    )
+    for m in range(taken.size):
+        if taken[m] & bit != NONE:
+            i = units[0][m, 0 if at[m, 0] & bit != NONE else 1]
+            if hold[i] == UNTOUCHED:
+                touched[n_touched] = i
+                n_touched += 1
+            hold[i] = m
+            kind_now[i] = FIXED
+    return n_touched
+
+
+@kernel
+def _wake(bit, reach, odd, alive, hold, touched, n_touched):
+    """Note what the state supplies; rows that are not as in the base state are touched."""
+    reach, odd, alive, hold, touched = borrowed((reach, odd, alive, hold, touched))
+    for i in odd:
+        supplied = reach[i] & bit != NONE
+        if supplied != alive[i]:
+            alive[i] = supplied
+            if hold[i] == UNTOUCHED:
+                hold[i] = NOBODY
+                touched[n_touched] = i
+                n_touched += 1
+    return n_touched
+
+
+@kernel
+def _note_dead(alive, dead_row, used):
+    """Append the rows without supply."""
+    alive, dead_row = borrowed((alive, dead_row))
+    for i in range(alive.size):
+        dead_row[used] = i
+        used += not alive[i]
+    return used
 
 
 @kernel
@@ -307,16 +398,3 @@ def _note_kinds(v_set, units, kind, kind_now, alive, hold, touched, n_touched, k
         kind_now[i] = kind[i]
         hold[i] = UNTOUCHED
     return used
-
-
-@inlined
-def _back_to_base(state, changes, network, base, end_f, end_t, busbar_now):
-    """Put the branches and units of a state back to where the base has them."""
-    b_of, b_branch = changes[0], changes[1]
-    u_of, u_unit = changes[5], changes[6]
-    for c in range(b_of[state], b_of[state + 1]):
-        k = b_branch[c]
-        end_f[k] = _end(network[1], k, base[0][k], base[2][k])
-        end_t[k] = _end(network[2], k, base[1][k], base[2][k])
-    for c in range(u_of[state], u_of[state + 1]):
-        busbar_now[u_unit[c]] = base[3][u_unit[c]]

@@ -219,7 +219,7 @@ def solve(
         def run(part: Ints) -> None:
             newton(
                 lanes, like, model.pattern_arrays, model.pattern.node, model.base_arrays, power,
-                current, lists, begin, part, settings, out,
+                current, lists, begin, part, settings, -1, out,
             )  # fmt: skip
 
         with announced(f"newton-{len(lanes)}{'' if like is SINGLE else '-double'}"):
@@ -303,6 +303,7 @@ def finish(
         v[unchecked[:, None], model.pattern.node[~model.alive][None, :]] = np.nan
     diverged = iterations < 0
     if diverged.any():
+        iterations[diverged] = -1
         v[diverged] = np.nan
         status[diverged] = FlowStatus.DIVERGED
     if states.dead_row.size:

@@ -113,8 +113,8 @@ def test_waiting_counts_down_what_counts_down(peaceful: World) -> None:
 
 def test_wrong_use_is_told(world: World) -> None:
     state = reset(world, np.random.default_rng(0), batch=2)
-    with pytest.raises(ScenarioError, match="Forecasts reach 1 steps ahead, not 2"):
-        simulate(world, state, ahead=2)
+    with pytest.raises(ScenarioError, match="Forecasts reach 288 steps ahead, not 289"):
+        simulate(world, state, ahead=289)
     with pytest.raises(ScenarioError, match="beyond the batch of 2"):
         simulate(world, state, of=np.array([2]))
     small = Injection(p=np.zeros((1, 3)), q=np.zeros((1, 3)), v_set=np.ones((1, 3)))

@@ -85,7 +85,13 @@ def test_the_command_reports(tmp_path: Path) -> None:
     made = json.loads(found.stdout)
     assert [line["policy"] for line in made["summary"]] == ["do_nothing", "greedy"]
     assert made["finished"] == made["asked"] == 2
-    assert "<svg" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert page.count("<table>") == 3
+    text = (tmp_path / "report.md").read_text()
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(tables) == 3 * 4  # head, rule and two policies
+    assert max(map(len, tables)) <= 130  # fits a page
 
 
 @pytest.mark.parametrize("text", ("", "a", "3-", "5-2", "-1", "1,,2"))

@@ -164,6 +164,41 @@ def test_what_is_no_ac_dispatch_is_not_passed_as_one(name):
     assert judged(case, solve(case, name)).max_violation_pu > 0.1
 
 
+@pytest.mark.parametrize("end", ("anywhere", "least", "most"))
+def test_states_within_the_limits_are_in_the_relaxation_and_its_cuts_touch_them(end):
+    case = case_of("24_ieee_rts__sad")  # with parallel branches; here of unlike limits, too
+    rng = np.random.default_rng(7)
+    m = case.grid.n_branch
+    middle, half = rng.uniform(-0.3, 0.3, m), rng.uniform(0.31, 0.6, m)
+    case = replace(case, grid=replace(
+        case.grid, angle_min=middle - half, angle_max=middle + half, s_max=np.full(m, np.inf)
+    ))  # fmt: skip
+    problem = build_problem(case)
+    model = cone_model(problem)
+    first = np.minimum(problem.from_node, problem.to_node)
+    second = np.maximum(problem.from_node, problem.to_node)
+    low = np.full(model.n_pair, -np.inf)
+    high = np.full(model.n_pair, np.inf)
+    for k, p in enumerate(model.pair):
+        limits = model.sense[k] * np.array([problem.angle_min[k], problem.angle_max[k]])
+        low[p], high[p] = max(low[p], limits.min()), min(high[p], limits.max())
+    for _ in range(50):
+        share = {"anywhere": rng.uniform(size=problem.n_node), "least": 0.0, "most": 1.0}[end]
+        v = problem.v_min + share * (problem.v_max - problem.v_min)
+        angle = (
+            rng.uniform(low, high) if end == "anywhere" else np.where(rng.integers(2), low, high)
+        )
+        product = np.zeros(model.n_pair, dtype=complex)
+        product[model.pair] = (v[first] * v[second]) * np.exp(1j * angle[model.pair])
+        s = 0.5 * (problem.sources.lower + problem.sources.upper)
+        x = np.concatenate([v**2, product.real, product.imag, s])
+        slack = (model.right - model.matrix @ x)[model.n_equal : model.n_equal + model.n_less]
+        assert slack.min() > -1e-12
+        if end != "anywhere":
+            cuts = slack[-2 * model.n_pair :].reshape(2, -1)
+            np.testing.assert_allclose(cuts[0 if end == "most" else 1], 0.0, atol=1e-12)
+
+
 # --- the bound is a bound ----------------------------------------------------------------------
 @pytest.mark.parametrize("seed", (1, 2, 3))
 def test_no_multipliers_give_more_than_the_optimum(seed):

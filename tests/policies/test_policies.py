@@ -13,8 +13,10 @@ from gridrl.env.simulate import compare, simulate, taken
 from gridrl.env.step import reset, step
 from gridrl.env.world import World
 from gridrl.errors import PolicyError
+from gridrl.opf.registry import solve
+from gridrl.policies.dispatch_case import as_case, as_orders, movable
 from gridrl.policies.outages import after_outages
-from gridrl.policies.policy import worst_loading
+from gridrl.policies.policy import OTHER, worst_loading
 from gridrl.policies.registry import OURS, described
 from gridrl.security import n_minus_1, security
 
@@ -104,20 +106,45 @@ def test_outages_agree_with_the_security_sweep(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ("dc_redispatch", pytest.param("ac_redispatch", marks=pytest.mark.slow))
+    "name", ("dc_redispatch", pytest.param("ac_redispatch", marks=pytest.mark.slow), "dc_switching")
 )
-def test_redispatch_relieves_an_overload(world: World, name: str) -> None:
-    choices = all_choices(world)
-    for factor in (0.7, 0.6, 0.5, 0.4, 0.3):
-        played = tight(world, factor)
-        state = reset(played, np.random.default_rng(0), episode=np.arange(8))
-        found = policies.load(name).decide(played, choices, state, np.random.default_rng(0))
-        if (found.number == -1).any():
-            acted = found.number == -1
-            idle, _ = simulate(played, state)
-            assert (found.after[acted] < worst_loading(idle)[acted]).all()
-            return
-    pytest.fail("no overload that redispatch could do something about")
+def test_optimising_policies_act_on_overloads_and_relieve_them(world: World, name: str) -> None:
+    played = tight(replace(world, opponent=NOBODY), 0.45)
+    choices, rng = all_choices(played), np.random.default_rng(0)
+    state = reset(played, rng, episode=np.arange(8), first=150)  # a noon
+    decision = policies.load(name).decide(played, choices, state, rng)
+    idle, _ = step(played, state)
+    after, outcome = step(played, state, decision.orders)
+    assert not outcome.verdict.any()
+    acted = decision.number == OTHER
+    assert acted.sum() >= 5
+    assert (worst_loading(idle)[acted] > 0.95).all()
+    assert (decision.after < decision.before)[acted].all()
+    # in the step itself, whose injections nobody knew before
+    gain = (worst_loading(idle) - worst_loading(after))[acted]
+    assert (gain > 0).sum() >= acted.sum() - 1
+    assert gain.mean() > 0.02
+    opened = (state.closed & ~after.closed).sum(axis=1)
+    if name == "dc_switching":
+        assert (opened[acted] == 1).sum() >= 4
+        assert all("open " in decision.reason[b] for b in np.flatnonzero(opened))
+    else:
+        assert not opened.any()
+        moved = np.abs(after.actual - state.actual).max(axis=1) + (after.limit < 1).any(axis=1)
+        assert (moved[acted] > 1e-4).all()
+
+
+def test_a_lossless_model_orders_no_losses_away(world: World) -> None:
+    """Where nothing has to be relieved, the optimum is to move nothing."""
+    state = reset(world, np.random.default_rng(0), episode=np.arange(1))
+    for lossless, solver in ((True, "highs_dc"), (False, "interior_point")):
+        move = movable(world, state, 0, 6, lossless=lossless)
+        case = as_case(world, state, 0, move, aim=1.0, lossless=lossless)
+        found = solve(case, solver, fallback=False)
+        assert found.ok
+        orders = as_orders(world, move, found.p)
+        assert orders.redispatch is None
+        assert orders.curtail is None
 
 
 def test_revert_leads_back_to_the_reference(world: World) -> None:

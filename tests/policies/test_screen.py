@@ -25,7 +25,7 @@ def _as_dc(world: World, state: State) -> State:
     grid = world.case.grid
     found = dc_flow(
         world.case, topology=Topology(busbar=state.busbar, closed=state.closed),
-        injection=Injection(p=state.p, q=state.q, v_set=world.tables[2][state.row]),
+        injection=Injection(p=state.p, q=state.q, v_set=world.series.v_set[state.row]),
     )  # fmt: skip
     second = world.engine.model.second_node
     v = np.full(state.v.shape, np.nan + 0j)
