@@ -15,7 +15,7 @@ from gridrl.policies.policy import OTHER, Decision, nothing, numbered
 from gridrl.policies.registry import OURS
 from gridrl.testing import check_policy, check_scenario
 
-QUICK = ("do_nothing", "reconnect", "revert", "random", "greedy", "n1_greedy:most=5")
+QUICK = ("do_nothing", "reconnect", "revert", "random", "greedy", "n1_greedy:most=5", "learned:k=3")
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -1,4 +1,4 @@
-"""``gridrl train``: learned parts, for one grid each."""
+"""``gridrl train``: learned parts; a start for one grid, a policy for all."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +10,6 @@ from gridrl.cli.common import CaseArgument, check_writeable, console, read_case
 app = typer.Typer(
     name="train", help="Train learned parts for a grid; loads torch.", no_args_is_help=True
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``warm-start`` a command of its own while it is the only one."""
 
 
 @app.command("warm-start")
@@ -66,3 +61,46 @@ def warm_start(
     )  # fmt: skip
     found.save(out)
     err.print(f"Weights: {out}, {out.stat().st_size / 2**20:.1f} MiB.")
+
+
+@app.command("policy")
+def policy(
+    *,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder for lessons, checkpoints and weights. "
+                     "The same command goes on where it was stopped."),
+    ] = Path("policy"),
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="What to learn from and how, in TOML; "
+                     "without it, four grids from 5 to 57 buses."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two small grids, minutes instead of hours.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Same seed, same weights.")
+    ] = None,
+) -> None:  # fmt: skip
+    """Teach a graph network which switching orders to try first, on many grids at once.
+
+    The weights go to `gridrl evaluate --policy learned:weights=DIR/policy.safetensors`.
+    """
+    from dataclasses import replace
+
+    from gridrl.cli.common import check_folder
+    from gridrl.cli.progress import share_bar
+    from gridrl.errors import PolicyError
+    from gridrl.training.policy import QUICK, Plan, read_plan, train_policy
+
+    check_folder(out, "--out")
+    if config is not None and quick:
+        raise PolicyError("--config and --quick are two plans. Give one of them.")
+    plan = read_plan(config) if config is not None else QUICK if quick else Plan()
+    if seed is not None:
+        plan = replace(plan, seed=seed)
+    err = console(stderr=True)
+    with share_bar("train") as bar:
+        found = train_policy(plan, out, bar=bar, say=lambda text: err.print(text, style="dim"))
+    err.print(f"Weights: {found}, {found.stat().st_size / 2**20:.1f} MiB.")

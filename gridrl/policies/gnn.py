@@ -5,33 +5,51 @@ edge to each busbar that it could sit on. An order is the set of edges and lines
 its score is a function of their sum and of the whole graph, so that neither the numbering of
 elements nor the number of orders matters. Beside each score stands what the loading after the
 order is expected to be, as quantiles.
+
+With ``Shape.screen`` it also reads a DC estimate of every order (`gridrl.policies.screen`).
+Messages over a few hops cannot say where flows go after a split far away; a linear solve does.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.utils import scatter
 
-from gridrl.graphs.batch import GraphBatch, Relation
+from gridrl.arrays import Ints
+from gridrl.graphs.batch import Features, GraphBatch, Relation
 from gridrl.graphs.candidate import SIBLING, CandidateView
+from gridrl.policies.screen import FEATURES
 from gridrl.policies.tokens import Tokens
 
 QUANTILES = (0.05, 0.5, 0.95)  # of the highest loading after an order
+MOST_HIDDEN, MOST_LAYERS = 512, 16
 WHOLE = 5  # features of the whole graph
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Size of a network: with the defaults fewer than 250,000 weights."""
+    """Size of a network: with the defaults fewer than 250,000 weights.
+
+    Raises
+    ------
+    ValueError
+        A size is no whole number, or out of all proportion.
+    """
 
     hidden: int = 48
     layers: int = 4
+    screen: bool = True  # whether it reads DC estimates of orders
 
-    def to_dict(self) -> dict[str, int]:
+    def __post_init__(self) -> None:
+        for name, most in (("hidden", MOST_HIDDEN), ("layers", MOST_LAYERS)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name} is {value!r}; give a whole number from 1 to {most}")
+
+    def to_dict(self) -> dict[str, int | bool]:
         """For the header of a file of weights."""
         return asdict(self)
 
@@ -46,18 +64,32 @@ class Scores:
 
 
 class GraphTensors:
-    """A `GraphBatch` of the candidate view as tensors; its edges are the same in every member."""
+    """A batch of candidate graphs as tensors; its edges are the same in every member."""
 
-    def __init__(self, graphs: GraphBatch) -> None:
-        self.nodes = {kind: torch.from_numpy(x) for kind, x in graphs.nodes.items()}
-        self.index = {
-            relation: torch.from_numpy(index[0].copy())
-            for relation, index in graphs.edge_index.items()
-        }
-        self.active = {
-            relation: torch.from_numpy(x) for relation, x in graphs.edges.items() if x.shape[2]
-        }
-        self.whole = torch.from_numpy(graphs.whole)
+    nodes: dict[str, Tensor]
+    index: dict[Relation, Tensor]
+    active: dict[Relation, Tensor]
+    whole: Tensor
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Features],
+        index: Mapping[Relation, Ints],
+        active: Mapping[Relation, Features],
+        whole: Features,
+    ) -> None:
+        """From arrays: features [B, n, m], edges [2, m], whether in use [B, m, 1]."""
+        self.nodes = {kind: torch.from_numpy(x) for kind, x in nodes.items()}
+        self.index = {relation: torch.from_numpy(x.copy()) for relation, x in index.items()}
+        self.active = {relation: torch.from_numpy(x) for relation, x in active.items()}
+        self.whole = torch.from_numpy(whole)
+
+    @classmethod
+    def of(cls, graphs: GraphBatch) -> "GraphTensors":
+        """From a batch of the candidate view."""
+        index = {relation: index[0] for relation, index in graphs.edge_index.items()}
+        active = {relation: x for relation, x in graphs.edges.items() if x.shape[2]}
+        return cls(graphs.nodes, index, active, graphs.whole)
 
 
 class OrderScorer(nn.Module):
@@ -85,28 +117,38 @@ class OrderScorer(nn.Module):
             nn.Sequential(nn.Linear(h, h), nn.SiLU()) for _ in ("open", "close")
         )
         self.pool = nn.Sequential(nn.Linear(3 * h + WHOLE, h), nn.SiLU())
-        self.score = nn.Sequential(nn.Linear(3 * h, h), nn.SiLU(), nn.Linear(h, 1))
-        self.loading = nn.Sequential(nn.Linear(3 * h, h), nn.SiLU(), nn.Linear(h, len(QUANTILES)))
+        self.read = nn.Sequential(nn.Linear(len(FEATURES), h), nn.SiLU())
+        self.mix = nn.Sequential(nn.Linear(4 * h, h), nn.SiLU(), nn.Linear(h, h), nn.SiLU())
+        self.score = nn.Linear(h, 1)
+        self.loading = nn.Linear(h, len(QUANTILES))
         self.value = nn.Sequential(nn.Linear(h, h), nn.SiLU(), nn.Linear(h, 1))
 
     @property
     def _attached(self) -> tuple[Relation, ...]:
         return tuple(r for r in self.relations if r != SIBLING)
 
-    def forward(self, graphs: GraphTensors, tokens: Tokens) -> Scores:
-        """Scores of the orders ``tokens`` in every member of a batch."""
+    def forward(self, graphs: GraphTensors, tokens: Tokens, estimates: Tensor) -> Scores:
+        """Scores of the orders ``tokens`` in every member of a batch.
+
+        ``estimates`` [B, n_choice, n] are those of `gridrl.policies.screen.Estimates.features`.
+        """
         hidden = {kind: self.encode[kind](x) for kind, x in graphs.nodes.items()}
         for layer in self.layers:
             hidden = layer(hidden, graphs)
         whole = self._whole(hidden, graphs.whole)
         touched = self._orders(self._tokens(hidden, graphs), tokens)
-        joined = torch.cat([touched, whole[:, None].expand(-1, touched.shape[1], -1)], dim=2)
-        highest = graphs.nodes["line"][..., :1].amax(dim=1, keepdim=True)
-        spread = self.loading(joined)
-        # quantiles in order: the lowest, then steps upward; relative to the present loading
+        if not self.shape.screen:
+            estimates = torch.zeros_like(estimates)
+        parts = [touched, whole[:, None].expand(-1, touched.shape[1], -1), self.read(estimates)]
+        mixed = self.mix(torch.cat(parts, dim=2))
+        spread = self.loading(mixed)
+        # quantiles in order: the lowest, then steps upward; relative to what is known of it
         steps = torch.cat([spread[..., :1], functional.softplus(spread[..., 1:])], dim=2)
+        highest = graphs.nodes["line"][..., :1].amax(dim=1, keepdim=True)
+        known = estimates[..., :1] > 0
+        base = torch.where(known, estimates[..., 1:2], highest)
         return Scores(
-            self.score(joined)[..., 0], highest + steps.cumsum(dim=2), self.value(whole)[:, 0]
+            self.score(mixed)[..., 0], base + steps.cumsum(dim=2), self.value(whole)[:, 0]
         )
 
     def _tokens(self, hidden: Mapping[str, Tensor], graphs: GraphTensors) -> Tensor:
@@ -194,8 +236,3 @@ class Squash(nn.Module):
 
 def _key(relation: Relation, back: bool = False) -> str:
     return "_".join(relation) + ("_back" if back else "")
-
-
-def weights_of(network: OrderScorer) -> dict[str, Any]:
-    """Weights as safetensors takes them."""
-    return {name: value.contiguous() for name, value in network.state_dict().items()}

@@ -10,16 +10,15 @@ import numpy as np
 
 from gridrl.arrays import Bools, Floats, Ints
 from gridrl.env.choices import Choices
-from gridrl.env.simulate import compare, simulate, taken
+from gridrl.env.simulate import compare, taken
 from gridrl.env.state import State
 from gridrl.env.world import World
-from gridrl.policies.outages import AfterOutages, after_outages
+from gridrl.policies.judge import judge
+from gridrl.policies.outages import after_outages, credible_lines
 from gridrl.policies.policy import Decision, nothing, numbered, taken_in, worst_loading
 from gridrl.policies.rules import Reconnect, count, positive
 
 LEAST_GAIN = 1e-4  # loading that an order must bring to be worth it
-# Weights of what counts more than the worst loading after an outage.
-TOO_MUCH, LOST = 1e3, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,9 @@ class SecureGreedy:
     preventive: bool = True  # act also where an outage would overload something
     secure: float = 1.0  # loading after an outage above which it acts
     gain: float = 0.01  # loading after an outage that a preventive order must bring
+    credible: bool = False  # only outages that the scenario's opponent can cause
     lines: bool = True  # whether lines may be opened
+    by: str = "worst"  # what counts of outages: the "worst" loading, or the "risk" of all
     most: int = 300  # candidates judged with outages, those with the lowest loadings before any
 
     def __post_init__(self) -> None:
@@ -115,7 +116,7 @@ class SecureGreedy:
         cause = worst_loading(some) > self.threshold
         now, spent = None, np.zeros(rest.size, np.int64)
         if self.preventive:
-            now = after_outages(world, some)
+            now = after_outages(world, some, lines=self._lines(world))
             spent += some.closed.sum(axis=1)
             cause |= now.worst > self.secure
         looked = replace(
@@ -128,37 +129,23 @@ class SecureGreedy:
             parts.append((rest[acting], self._best(world, choices, taken(some, acting))))
         return taken_in(world, state, parts, first)
 
+    def _lines(self, world: World) -> Bools | None:
+        return credible_lines(world) if self.credible else None
+
     def _best(self, world: World, choices: Choices, state: State) -> Decision:
         may = choices.allowed(world, state) & candidates(choices, self.lines)
-        found = compare(world, state, choices, only=may)
-        worst = np.where(found.verdict == 0, found.worst, np.inf)
-        of, number = _finalists(worst, self.most)
-        orders = choices.orders(state, number, of=of)
-        after, _ = simulate(world, state, orders, of=of)
-        secured = after_outages(world, after)
-        score = self._score(worst[of, number], secured)
-        table = np.full(worst.shape, np.inf)
-        table[of, number] = score
-        best = table.argmin(axis=1)
+        found = judge(world, choices, state, may, most=self.most, lines=self._lines(world))
+        cost = found.cost(self.threshold, self.by)
+        best = cost.argmin(axis=1)
         rows = np.arange(state.batch)
-        better = table[rows, best] < table[:, 0] - self.gain
-        best = np.where(better, best, 0)
-        outage = np.full(worst.shape, np.nan)
-        outage[of, number] = secured.worst
-        tried = may.sum(axis=1)
-        proofs = np.bincount(of, minlength=state.batch) * (1 + world.case.grid.n_branch)
+        best = np.where(cost[rows, best] < cost[:, 0] - self.gain, best, 0)
+        before, after = found.worst[:, 0], found.worst[rows, best]
         decision = replace(
-            nothing(state), active=np.ones(state.batch, np.bool_), candidates=tried,
-            reason=reasons(choices, state, best, worst[:, 0], worst[rows, best]),
-            solves=tried + proofs, before=worst[:, 0], after=worst[rows, best],
-            after_outage=outage[rows, best],
+            nothing(state), active=np.ones(state.batch, np.bool_), candidates=may.sum(axis=1),
+            reason=reasons(choices, state, best, before, after), solves=found.solves,
+            before=before, after=after, after_outage=found.outage[rows, best],
         )  # fmt: skip
         return numbered(choices, state, decision, best)
-
-    def _score(self, worst: Floats, secured: AfterOutages) -> Floats:
-        """[n] what is to be lowest."""
-        excess = np.maximum(np.where(np.isfinite(worst), worst, 1e3) - self.threshold, 0.0)
-        return np.asarray(TOO_MUCH * excess + LOST * secured.lost.sum(axis=1) + secured.worst)
 
 
 def candidates(choices: Choices, lines: bool) -> Bools:
@@ -167,17 +154,6 @@ def candidates(choices: Choices, lines: bool) -> Bools:
     if not lines:
         kept = ~(choices.set_line == -1).any(axis=1)
     return np.asarray(kept)
-
-
-def _finalists(worst: Floats, most: int) -> tuple[Ints, Ints]:
-    """States and numbers of the candidates to judge further; doing nothing always among them."""
-    order = np.argsort(worst, axis=1, kind="stable")[:, :most]
-    chosen = np.zeros(worst.shape, np.bool_)
-    np.put_along_axis(chosen, order, True, axis=1)
-    chosen &= np.isfinite(worst)
-    chosen[:, 0] = True
-    of, number = np.nonzero(chosen)
-    return of, number
 
 
 def reasons(

@@ -44,8 +44,10 @@ class AfterOutages:
         return int(self.loading.size)
 
 
-def after_outages(world: World, state: State, which: Bools | None = None) -> AfterOutages:
-    """Open each branch in turn, with injections and switching as they are.
+def after_outages(
+    world: World, state: State, which: Bools | None = None, lines: Bools | None = None
+) -> AfterOutages:
+    """Open each branch in turn, or each of ``lines``, with injections and switching as they are.
 
     Branches of one element (legs of a three-winding transformer) go together. Only the states in
     ``which`` [n] are looked at; by default those that run.
@@ -56,7 +58,8 @@ def after_outages(world: World, state: State, which: Bools | None = None) -> Aft
     loading = np.repeat(own[:, None], grid.n_branch, axis=1)
     lost = np.zeros(loading.shape, np.bool_)
     together = grid.branch_element[:, None] == grid.branch_element[None]
-    of, line = np.nonzero(state.closed & which[:, None])
+    asked = state.closed & which[:, None]
+    of, line = np.nonzero(asked if lines is None else asked & lines)
     for first in range(0, of.size, SIDE_BY_SIDE):
         part = (of[first : first + SIDE_BY_SIDE], line[first : first + SIDE_BY_SIDE])
         after = taken(state, part[0])
@@ -67,6 +70,15 @@ def after_outages(world: World, state: State, which: Bools | None = None) -> Aft
         lost[part] = ending != Ending.RUNNING
         loading[part] = np.where(lost[part], np.inf, after.rho.max(axis=1))
     return AfterOutages(loading=loading, lost=lost)
+
+
+def credible_lines(world: World) -> Bools | None:
+    """[n_branch] branches that the scenario's opponent may take out; None where there is none."""
+    if not world.opponent.exists:
+        return None
+    out = np.zeros(world.case.grid.n_branch, np.bool_)
+    out[world.opponent.lines] = True
+    return out
 
 
 def hopeless_outages(world: World) -> Bools:

@@ -23,6 +23,7 @@ OURS = {
     "random": "gridrl.policies.rules:Random",
     "greedy": "gridrl.policies.greedy:Greedy",
     "n1_greedy": "gridrl.policies.greedy:SecureGreedy",
+    "learned": "gridrl.policies.learned:Learned",
     "dc_redispatch": "gridrl.policies.dispatch:DcRedispatch",
     "ac_redispatch": "gridrl.policies.dispatch:AcRedispatch",
     "dc_switching": "gridrl.policies.dispatch:DcSwitching",

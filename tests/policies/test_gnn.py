@@ -15,7 +15,8 @@ from gridrl.env.step import reset, step
 from gridrl.env.view import static_of
 from gridrl.env.world import World
 from gridrl.graphs.candidate import CandidateView
-from gridrl.policies.gnn import GraphTensors, OrderScorer, Scores, weights_of
+from gridrl.policies.gnn import GraphTensors, OrderScorer, Scores, Shape
+from gridrl.policies.screen import Screen
 from gridrl.policies.tokens import Tokens, tokens_of
 from tests.graphs.test_graphs import relabelled
 
@@ -49,13 +50,21 @@ def _scores(
 ) -> tuple[Scores, Tokens]:
     view = CandidateView(static_of(world))
     tokens = tokens_of(view, choices.set_busbar, choices.set_line)
-    graphs = GraphTensors(view(observe(world, state, forecasts=True, ends=True)))
     with torch.no_grad():
-        return network(graphs, tokens), tokens
+        return network(_graphs(world, state), tokens, _estimates(world, state, choices)), tokens
+
+
+def _graphs(world: World, state: State) -> GraphTensors:
+    view = CandidateView(static_of(world))
+    return GraphTensors.of(view(observe(world, state, forecasts=True, ends=True)))
+
+
+def _estimates(world: World, state: State, choices: Choices) -> torch.Tensor:
+    return torch.from_numpy(Screen(world, choices)(state).features())
 
 
 def test_it_is_small(network: OrderScorer) -> None:
-    weights = weights_of(network)
+    weights = network.state_dict()
     assert sum(value.numel() for value in weights.values()) <= 250_000
     assert sum(value.numel() * value.element_size() for value in weights.values()) <= 2e6
 
@@ -115,10 +124,9 @@ def test_some_orders_score_as_among_all(network: OrderScorer, world: World) -> N
     choices = choices_of(world)
     whole, tokens = _scores(network, world, _states(world), choices)
     some = np.array([0, 5, 17, len(choices) - 1])
-    view = CandidateView(static_of(world))
-    graphs = GraphTensors(view(observe(world, _states(world), forecasts=True, ends=True)))
+    estimates = _estimates(world, _states(world), choices)[:, some]
     with torch.no_grad():
-        part = network(graphs, tokens.some(some))
+        part = network(_graphs(world, _states(world)), tokens.some(some), estimates)
     np.testing.assert_allclose(part.logit, whole.logit[:, some], atol=1e-5)
     np.testing.assert_allclose(part.loading, whole.loading[:, some], atol=1e-5)
 
@@ -137,7 +145,7 @@ def test_every_weight_learns(network: OrderScorer, world: World) -> None:
     What they do is what the engine finds after them, where no protection acts.
     """
     torch.manual_seed(1)
-    learner = OrderScorer()
+    learner = OrderScorer(Shape(screen=False))  # with it, there would be little left to learn
     choices = choices_of(world, "substations")
     one = reset(world, np.random.default_rng(0), episode=np.zeros(1, np.int64))
     every = reset(world, np.random.default_rng(0), episode=np.zeros(len(choices), np.int64))
@@ -146,16 +154,17 @@ def test_every_weight_learns(network: OrderScorer, world: World) -> None:
     wanted = torch.from_numpy(np.nan_to_num(after.rho).max(axis=1)).float()
     view = CandidateView(static_of(world))
     tokens = tokens_of(view, choices.set_busbar, choices.set_line)
-    graphs = GraphTensors(view(observe(world, one, forecasts=True, ends=True)))
+    graphs, estimates = _graphs(world, one), _estimates(world, one, choices)
     optimiser = torch.optim.Adam(learner.parameters(), lr=3e-3)
     for k in range(400):
-        scores = learner(graphs, tokens)
+        scores = learner(graphs, tokens, estimates)
         loss = (scores.loading[0, :, 1] - wanted)[known].square().mean()
         optimiser.zero_grad()
         (loss + 1e-3 * (scores.logit.square().mean() + scores.value.square().mean())).backward()
         if k == 0:
             idle = [name for name, p in learner.named_parameters()
-                    if (p.grad is None or not p.grad.any()) and "storage" not in name]  # fmt: skip
+                    if (p.grad is None or not p.grad.any()) and "storage" not in name
+                    and name != "read.0.weight"]  # fmt: skip
         optimiser.step()
     last = f"layers.{network.shape.layers - 1}."
     # messages and updates of the last layer whose nodes nothing reads
