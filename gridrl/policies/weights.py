@@ -54,7 +54,7 @@ def load_weights(source: str) -> OrderScorer:
     if {name: x.shape for name, x in arrays.items()} != wanted:
         raise PolicyError(f"Weights {path.name} do not fit the shape that their header states.")
     network.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in arrays.items()})
-    return network.eval()
+    return network.train(False)
 
 
 def _path(source: str) -> Path:
