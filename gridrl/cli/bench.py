@@ -304,7 +304,7 @@ def _pages(suite: str) -> tuple[Any, Any]:
     if suite in PLAYED:
         from gridrl.bench import play_render
 
-        return None, play_render.tables
+        return play_render.summary if suite == "env_speed" else None, play_render.tables
     from gridrl.bench import render
 
     return render.summary, render.tables

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gridrl.bench.play_render import COLUMNS, tables
+from gridrl.bench.play_render import COLUMNS, summary, tables
 from gridrl.bench.render import BEGIN, END
 
 ROOT = Path(__file__).parents[2]
@@ -35,3 +35,7 @@ def test_numbers_are_those_of_the_row() -> None:
         "machine": {"cpu": "x", "cores": 2, "memory_gib": 3}, "versions": {}, "rows": [row],
     }  # fmt: skip
     assert "| e | grid2op | do nothing | core | 64 | 1,234 | 12 | 100.4 | 0.71 |" in tables(made)
+    small = dict(row, batch=1, ratio=4.0)
+    light = dict(row, contender="lightenv", ratio=8.25)
+    told = summary(made | {"rows": [small, light, row]})
+    assert "| e | do nothing | 1,234 | 100.4 | 8.2 |" in told
