@@ -10,6 +10,7 @@ from gridrl.cli.common import JsonOption, console, new_table, number, print_json
 
 SUITES = ("powerflow", "opf", "opf_switching", "remedial", "env_parity", "env_speed",
           "env_greedy", "policy", "irl")  # fmt: skip
+PLAYED = ("env_parity", "env_speed", "env_greedy", "policy")
 # As in gridrl.bench.powerflow, which `gridrl --help` must not load.
 TASKS = ("single", "n1", "sweep", "topology", "threads", "q_limits", "memory")
 REMEDIAL_TASKS = ("search", "screen", "verify", "secure", "study")
@@ -229,7 +230,7 @@ def _play(
     """Run a suite of environments; the file in ``out`` grows with each, or with each policy."""
     from gridrl.bench import environment, environment_speed, greedy
     from gridrl.bench import policy as policy_suite
-    from gridrl.bench.document import document, rows_to_keep, write
+    from gridrl.bench.document import document, rows_to_keep
 
     err = console(stderr=True)
     seed = environment.suite(suite)["seed"]
@@ -241,7 +242,7 @@ def _play(
     def keep(more: list[dict[str, Any]]) -> dict[str, Any]:
         made = document(suite, rows + more, seed=seed, note="quick" if quick else "")
         if out is not None:
-            write(out / f"{suite}.json", made)
+            _write(out, suite, made)
         return made
 
     made = document(suite, rows, seed=seed, note="quick" if quick else "")
@@ -300,6 +301,10 @@ def _pages(suite: str) -> tuple[Any, Any]:
         from gridrl.bench import remedial_render
 
         return remedial_render.summary, remedial_render.tables
+    if suite in PLAYED:
+        from gridrl.bench import play_render
+
+        return play_render.summary if suite == "env_speed" else None, play_render.tables
     from gridrl.bench import render
 
     return render.summary, render.tables
@@ -329,8 +334,9 @@ def _render(suite: str, cases: str) -> None:
         )
     made = json.loads(path.read_text(encoding="utf-8"))
     summary, tables = _pages(suite)
-    for page, text in (("README.md", summary(made)), ("docs/benchmarks.md", tables(made))):
-        changed = insert(root / page, suite, text)
+    pages = [("docs/benchmarks.md", tables)] + ([("README.md", summary)] if summary else [])
+    for page, text in pages:
+        changed = insert(root / page, suite, text(made))
         console().print(f"{page}: {'renewed' if changed else 'up to date'}")
 
 

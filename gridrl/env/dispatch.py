@@ -15,6 +15,7 @@ EPSILON_MW = np.float32(
     1e-4
 )  # Grid2Op's slack of bounds, and the size of a step that it takes for none
 TOLERANCE_MW = 1e-2  # what its solver may miss a bound by
+UNLIMITED = 1e-7  # share of p_max that a curtailment limit of 1 may be off
 
 
 def carry_out(world: World, state: State, moves: Bools, owed: Floats) -> None:
@@ -52,10 +53,17 @@ def in_single(
     world: World, state: State, before: Before, active: Bools, order: Floats, verdict: Bytes,
     failed: Bools, owed: Floats,
 ) -> None:  # fmt: skip
-    """Round targets and what generators owe as Grid2Op does; ``order`` is 0 long without orders."""
-    for b in np.flatnonzero(active).tolist():
-        if verdict[b] == LEGAL and len(order):
+    """Round targets and what generators owe as Grid2Op does; ``order`` is 0 long without orders.
+
+    Most states have no dispatch in force, and nothing of theirs is rounded.
+    """
+    if len(order):
+        ordered = active & (verdict == LEGAL) & (order != 0.0).any(axis=1)
+        for b in np.flatnonzero(ordered).tolist():
             _target_in_single(world, state, before, b, order[b], bool(failed[b]))
+    capped = (np.abs(state.limit - 1.0) >= UNLIMITED).any(axis=1)
+    changes = (owed != 0.0) | (state.totals[:, 1] != 0.0) | (before.totals[:, 1] != 0.0)
+    for b in np.flatnonzero(active & (capped | changes)).tolist():
         owed[b] = _owed_in_single(world, state, before, b, float(owed[b]))
 
 
@@ -77,7 +85,7 @@ def _owed_in_single(world: World, state: State, before: Before, b: int, owed: fl
     """What the generators must bring more, p.u., with sums over units as Grid2Op rounds them."""
     base = world.case.grid.s_base_mva
     more = np.float32((owed + state.totals[b, 1] - before.totals[b, 1]) * base)
-    capped = np.abs(state.limit[b] - 1.0) >= 1e-7
+    capped = np.abs(state.limit[b] - 1.0) >= UNLIMITED
     power, full = (
         np.asarray(values[capped] * base, np.float32).sum()
         for values in (state.p[b, world.fleet.gen_unit], before.p[b])

@@ -54,7 +54,6 @@ class Options:
     max_iterations: int = 500
     mu: float = 10.0  # slacks times multipliers of a cold start, costs scaled to slopes of 100
     mu_warm: float = 0.0  # from a full state; 0: chosen
-    floor: float = 0.0  # slacks times multipliers in the end: above 0, a point of the central path
     line_search: bool = False  # from the first iteration on
     retry: bool = True  # begin elsewhere where the first attempt fails
     time_limit_s: float = math.inf  # wall time of a call
@@ -231,7 +230,7 @@ class Run:
         mu = first if self.cold else (self.mu or options.mu_warm)
         settings = (
             options.tolerance, options.acceptable, float(attempt.max_iterations), first,
-            options.floor, stop, PATIENCE, ROUGH,
+            0.0, stop, PATIENCE, ROUGH,
         )  # fmt: skip
         solve_states(
             self.base, self.loads, self.opened_of, self.opened, self.first, self.cold, mu,

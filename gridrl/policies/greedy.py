@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gridrl.arrays import Bools, Floats, Ints
+from gridrl.arrays import Bools
 from gridrl.env.choices import Choices
 from gridrl.env.simulate import compare, taken
 from gridrl.env.state import State
 from gridrl.env.world import World
-from gridrl.policies.judge import judge
-from gridrl.policies.outages import after_outages, credible_lines
+from gridrl.policies.careful import Care, reasons
 from gridrl.policies.policy import Decision, nothing, numbered, taken_in, worst_loading
 from gridrl.policies.rules import Reconnect, count, positive
 
@@ -100,52 +99,26 @@ class SecureGreedy:
     most: int = 300  # candidates judged with outages, those with the lowest loadings before any
 
     def __post_init__(self) -> None:
-        positive("threshold", self.threshold)
-        positive("secure", self.secure)
         count("most", self.most)
+        self._care  # noqa: B018 - refuses what makes no sense
+
+    @property
+    def _care(self) -> Care:
+        return Care(
+            threshold=self.threshold, preventive=self.preventive, secure=self.secure,
+            gain=self.gain, credible=self.credible, by=self.by,
+        )  # fmt: skip
 
     def decide(
         self, world: World, choices: Choices, state: State, rng: np.random.Generator
     ) -> Decision:
         """Close a line, or else the most secure order where something is or may be overloaded."""
-        first = Reconnect().decide(world, choices, state, rng)
-        rest = np.flatnonzero(first.number == 0)
-        if not rest.size:
-            return first
-        some = taken(state, rest)
-        cause = worst_loading(some) > self.threshold
-        now, spent = None, np.zeros(rest.size, np.int64)
-        if self.preventive:
-            now = after_outages(world, some, lines=self._lines(world))
-            spent += some.closed.sum(axis=1)
-            cause |= now.worst > self.secure
-        looked = replace(
-            nothing(some), solves=spent,
-            after_outage=now.worst if now is not None else np.full(rest.size, np.nan),
-        )  # fmt: skip
-        parts = [(rest, looked)]
-        acting = np.flatnonzero(cause)
-        if acting.size:
-            parts.append((rest[acting], self._best(world, choices, taken(some, acting))))
-        return taken_in(world, state, parts, first)
 
-    def _lines(self, world: World) -> Bools | None:
-        return credible_lines(world) if self.credible else None
+        def best(some: State) -> Decision:
+            may = choices.allowed(world, some) & candidates(choices, self.lines)
+            return self._care.choose(world, choices, some, may, self.most)
 
-    def _best(self, world: World, choices: Choices, state: State) -> Decision:
-        may = choices.allowed(world, state) & candidates(choices, self.lines)
-        found = judge(world, choices, state, may, most=self.most, lines=self._lines(world))
-        cost = found.cost(self.threshold, self.by)
-        best = cost.argmin(axis=1)
-        rows = np.arange(state.batch)
-        best = np.where(cost[rows, best] < cost[:, 0] - self.gain, best, 0)
-        before, after = found.worst[:, 0], found.worst[rows, best]
-        decision = replace(
-            nothing(state), active=np.ones(state.batch, np.bool_), candidates=may.sum(axis=1),
-            reason=reasons(choices, state, best, before, after), solves=found.solves,
-            before=before, after=after, after_outage=found.outage[rows, best],
-        )  # fmt: skip
-        return numbered(choices, state, decision, best)
+        return self._care.where_needed(world, choices, state, rng, best)
 
 
 def candidates(choices: Choices, lines: bool) -> Bools:
@@ -154,18 +127,3 @@ def candidates(choices: Choices, lines: bool) -> Bools:
     if not lines:
         kept = ~(choices.set_line == -1).any(axis=1)
     return np.asarray(kept)
-
-
-def reasons(
-    choices: Choices, state: State, number: Ints, before: Floats, after: Floats
-) -> tuple[str, ...]:
-    """[B] what is ordered and what it does to the worst loading."""
-    said = []
-    for b in range(state.batch):
-        k = int(number[b])
-        if not k:
-            said.append("")
-            continue
-        was = f"{100 * before[b]:.1f} %" if np.isfinite(before[b]) else "grid lost"
-        said.append(f"{choices.words[k]}: worst loading {was} to {100 * after[b]:.1f} %")
-    return tuple(said)

@@ -18,11 +18,9 @@ from gridrl.env.state import State
 from gridrl.env.view import static_of
 from gridrl.env.world import World
 from gridrl.graphs.candidate import CandidateView
-from gridrl.policies.greedy import candidates, reasons
-from gridrl.policies.judge import judge
-from gridrl.policies.outages import after_outages, credible_lines
-from gridrl.policies.policy import Decision, nothing, numbered, taken_in, worst_loading
-from gridrl.policies.rules import Reconnect, count, positive
+from gridrl.policies.careful import Care
+from gridrl.policies.policy import Decision, nothing, numbered, worst_loading
+from gridrl.policies.rules import count
 from gridrl.policies.screen import Screen
 from gridrl.policies.tokens import Tokens, tokens_of
 
@@ -73,8 +71,7 @@ class Learned:
     network: object = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        positive("threshold", self.threshold)
-        positive("secure", self.secure)
+        self._care  # noqa: B018 - refuses what makes no sense
         if self.k != 0:
             count("k", self.k)
         if self.propose not in PROPOSERS:
@@ -86,29 +83,27 @@ class Learned:
             network = load_weights(self.weights)
         object.__setattr__(self, "network", network)
 
+    @property
+    def _care(self) -> Care:
+        return Care(
+            threshold=self.threshold, preventive=self.preventive, secure=self.secure,
+            gain=self.gain, credible=self.credible,
+        )  # fmt: skip
+
     def decide(
         self, world: World, choices: Choices, state: State, rng: np.random.Generator
     ) -> Decision:
         """Close a line, or else the best proved order where something is or may be overloaded."""
         if self.k == 0:
             return self._trusting(world, choices, state)
-        first = Reconnect().decide(world, choices, state, rng)
-        rest = np.flatnonzero(first.number == 0)
-        if not rest.size:
-            return first
-        some = taken(state, rest)
-        cause = worst_loading(some) > self.threshold
-        looked = nothing(some)
-        if self.preventive:
-            now = after_outages(world, some, lines=self._lines(world))
-            cause |= now.worst > self.secure
-            looked = replace(looked, solves=some.closed.sum(axis=1), after_outage=now.worst)
-        parts = [(rest, looked)]
-        acting = np.flatnonzero(cause)
-        if acting.size:
-            part = self._best(world, choices, taken(some, acting))
-            parts.append((rest[acting], part))
-        return taken_in(world, state, parts, first)
+
+        def best(some: State) -> Decision:
+            allowed = choices.allowed(world, some)
+            may = best_of(self.scores(world, choices, some), allowed, self.k)
+            found = self._care.choose(world, choices, some, may, self.k + 1)
+            return replace(found, candidates=found.candidates - 1)  # doing nothing is no proposal
+
+        return self._care.where_needed(world, choices, state, rng, best)
 
     def _trusting(self, world: World, choices: Choices, state: State) -> Decision:
         allowed = choices.allowed(world, state)
@@ -123,24 +118,6 @@ class Learned:
         active[acting] = True
         why = tuple(choices.words[int(k)] if k else "" for k in number)
         return numbered(choices, state, replace(nothing(state), reason=why, active=active), number)
-
-    def _lines(self, world: World) -> Bools | None:
-        return credible_lines(world) if self.credible else None
-
-    def _best(self, world: World, choices: Choices, state: State) -> Decision:
-        allowed = choices.allowed(world, state) & candidates(choices, True)
-        may = best_of(self.scores(world, choices, state), allowed, self.k)
-        found = judge(world, choices, state, may, most=self.k, lines=self._lines(world))
-        cost = found.cost(self.threshold)
-        best, rows = cost.argmin(axis=1), np.arange(state.batch)
-        best = np.where(cost[rows, best] < cost[:, 0] - self.gain, best, 0)
-        before, after = found.worst[:, 0], found.worst[rows, best]
-        decision = replace(
-            nothing(state), active=np.ones(state.batch, np.bool_), candidates=may.sum(axis=1) - 1,
-            reason=reasons(choices, state, best, before, after), solves=found.solves,
-            before=before, after=after, after_outage=found.outage[rows, best],
-        )  # fmt: skip
-        return numbered(choices, state, decision, best)
 
     def scores(self, world: World, choices: Choices, state: State) -> Floats:
         """[B, K] the higher, the sooner an order is simulated."""

@@ -1,9 +1,9 @@
 """Train a learned start of the optimal power flow on labels from our own solver.
 
 States are drawn around the case: every load within a width of its own, and in half of the states
-one branch out of service. Each is solved up to a point of the central path, and a network learns
-the full primal-dual state there. At the optimum itself multipliers jump from one set of binding
-limits to the next, where costs are linear; on the path, everything is smooth.
+one branch out of service. Each is solved, and a network learns the full primal-dual state at the
+optimum. There, multipliers jump from one set of binding limits to the next where costs are linear,
+which a smooth network can only round off.
 """
 
 import time
@@ -29,7 +29,6 @@ from gridrl.opf.warm_start import WarmStart, activity
 Say = Callable[[str], None]
 
 OFTEN = 5e-4  # share of the states in which a limit must bind to be learned
-LABEL = 1e-7  # scaled error of what is learned
 LEAST_STATES, LEAST_GOOD = 200, 100
 VALIDATE = 200  # states, besides those learned from, that choose where the interior point begins
 STARTS = (1e-2, 3e-3, 1e-3, 1e-4, 1e-5)
@@ -46,7 +45,6 @@ class TrainOptions:
     epochs: int = 60
     batch: int = 256
     learning_rate: float = 3e-3
-    mu: float = 1e-2  # of the central path; there, states change smoothly with loads
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -105,7 +103,7 @@ def safe_outages(case: Case) -> Ints:
 
 
 def label(
-    case: Case, injection: Injection, topology: Topology, mu: float, threads: int, say: Say
+    case: Case, injection: Injection, topology: Topology, threads: int, say: Say
 ) -> tuple[OpfBatch, Ints]:
     """Solve states; and which of them have an optimum on the common pattern."""
     said = 0
@@ -118,7 +116,7 @@ def label(
 
     batch = solve_many(
         case, injection, topology, threads=threads, keep_state=True,
-        options=Options(retry=False, floor=mu, tolerance=LABEL), progress=progress,
+        options=Options(retry=False), progress=progress,
     )  # fmt: skip
     good = np.flatnonzero(batch.shared & (batch.status == OpfStatus.OPTIMAL))
     return batch, good
@@ -141,7 +139,7 @@ def train(
     options = options or TrainOptions()
     problem = build_problem(case)
     injection, topology = draw_states(case, options.states, options.width, options.outages, rng)
-    batch, good = label(case, injection, topology, options.mu, options.threads, say)
+    batch, good = label(case, injection, topology, options.threads, say)
     if good.size < LEAST_GOOD:
         raise GridError(
             f"Only {good.size} of {options.states} states of {case.grid.name} have an optimum. "
@@ -161,7 +159,7 @@ def train(
     empty = WarmStart(
         from_node=problem.from_node, to_node=problem.to_node, y=problem.y.view(np.float64),
         source_node=problem.sources.node, loads=loads, input=columns, limit=limit,
-        scale=np.array([scale]), mu=np.array([options.mu]),
+        scale=np.array([scale]), mu=np.array([STARTS[0]]),
         weight_1=_none(2), bias_1=_none(1), weight_2=_none(2), bias_2=_none(1), weight_3=_none(2),
         bias_3=_none(1),
     )  # fmt: skip
@@ -190,7 +188,7 @@ def _tuned(
     start = learned.predict(problem, *drawn)
     quick = Options(retry=False, max_iterations=100)
     cold = solve_many(case, *drawn, options=quick, threads=options.threads)
-    best, fewest = options.mu, np.inf
+    best, fewest = STARTS[0], np.inf
     for mu in STARTS:
         warm = solve_many(
             case, *drawn, warm=replace(start, mu=mu), options=quick, threads=options.threads

@@ -9,12 +9,15 @@ from safetensors.numpy import save_file
 import gridrl
 from gridrl.errors import CaseError, GridError
 from gridrl.opf import solve, solve_many, verify
+from gridrl.opf.arrange import arrange
+from gridrl.opf.interior_point import RELAX, Options, cost_scale
 from gridrl.opf.problem import build_problem
 from gridrl.opf.warm_start import load
 from gridrl.training.warm_start import (
     TrainOptions,
     differences,
     draw_states,
+    label,
     safe_outages,
     train,
 )
@@ -102,6 +105,18 @@ def test_files_that_are_no_weights_are_refused(trained, tmp_path):
     replace(trained, weight_2=trained.weight_2[:3]).save(path)
     with pytest.raises(CaseError, match="weight_2 cannot be what was trained"):
         load(path)
+
+
+def test_labels_are_optima_and_cost_no_more_than_those(case30):
+    """Slack times scaled multiplier is at the tolerance, 1e-8, times the scale of the error."""
+    injection, topology = draw_states(case30, 40, 0.2, 0.5, np.random.default_rng(7))
+    batch, good = label(case30, injection, topology, 1, lambda _: None)
+    cold = solve_many(case30, injection, topology, options=Options(retry=False))
+    np.testing.assert_array_equal(batch.iterations[good], cold.iterations[good])
+    assert good.size > 20
+    state = batch.state[good]
+    scale = cost_scale(arrange(build_problem(case30), RELAX), state.s[0])
+    assert np.nanmax(scale * state.slack * state.limit_price) < 1e-6
 
 
 def test_states_are_within_the_width_and_cut_nothing_off(case30):
