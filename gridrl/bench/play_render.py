@@ -26,7 +26,8 @@ def _yes(name: str) -> Callable[[Row], str]:
 
 
 def _interval(row: Row) -> str:
-    return f"{row['steps_pct']:.1f} ({row['steps_pct_low']:.1f} to {row['steps_pct_high']:.1f})"
+    low, high = row["steps_pct_low"], row["steps_pct_high"]  # None: there is one episode only
+    return f"{row['steps_pct']:.1f}" + ("" if low is None else f" ({low:.1f} to {high:.1f})")
 
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
