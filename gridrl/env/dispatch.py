@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gridrl.arrays import Bools, Floats
+from gridrl.arrays import Bools, Floats, Ints
 from gridrl.env.kernels_dispatch import apply_dispatch, participants
 from gridrl.env.kernels_orders import LEGAL
 from gridrl.env.state import Bytes, Ending, State
@@ -36,17 +36,16 @@ def carry_out(world: World, state: State, moves: Bools, owed: Floats) -> None:
 class Before(NamedTuple):
     """A state before its orders; p.u."""
 
-    p: Floats  # [B, n_gen] of the series
+    p: Floats  # [m, n_unit] of the series
+    row: Ints  # [B] of ``p``
     target: Floats  # [B, n_gen]
     modified: Bools  # [B, n_gen]
     totals: Floats  # [B, 2]
 
 
-def before_orders(world: World, state: State, p: Floats) -> Before:
-    """What `in_single` needs of states before their orders; ``p`` [B, n_unit] is of the series."""
-    return Before(
-        p[:, world.fleet.gen_unit], state.target.copy(), state.modified.copy(), state.totals.copy()
-    )
+def before_orders(state: State, p: Floats, row: Ints) -> Before:
+    """What `in_single` needs of states before their orders; rows of the series load them."""
+    return Before(p, row, state.target.copy(), state.modified.copy(), state.totals.copy())
 
 
 def in_single(
@@ -86,9 +85,10 @@ def _owed_in_single(world: World, state: State, before: Before, b: int, owed: fl
     base = world.case.grid.s_base_mva
     more = np.float32((owed + state.totals[b, 1] - before.totals[b, 1]) * base)
     capped = np.abs(state.limit[b] - 1.0) >= UNLIMITED
+    unit = world.fleet.gen_unit[capped]
     power, full = (
-        np.asarray(values[capped] * base, np.float32).sum()
-        for values in (state.p[b, world.fleet.gen_unit], before.p[b])
+        np.asarray(values[unit] * base, np.float32).sum()
+        for values in (state.p[b], before.p[before.row[b]])
     )
     removed = power - full
     state.totals[b, 1] = float(removed) / base

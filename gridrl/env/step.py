@@ -233,7 +233,7 @@ def _inject(
         state.absorbed, state.totals,
     )  # fmt: skip
     single = world.dispatches and rules.redispatch != "nearest"
-    was = before_orders(world, state, course.p[course.row]) if single else None
+    was = before_orders(state, course.p, course.row) if single else None
     begin_step(
         active, parts, world.fleet_arrays, world.places,
         (state.closed, state.line_cooldown, state.substation_cooldown, state.p, state.q,
