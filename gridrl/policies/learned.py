@@ -20,7 +20,6 @@ from gridrl.env.world import World
 from gridrl.graphs.candidate import CandidateView
 from gridrl.policies.careful import Care
 from gridrl.policies.policy import Decision, nothing, numbered, worst_loading
-from gridrl.policies.rules import count
 from gridrl.policies.screen import Screen
 from gridrl.policies.tokens import Tokens, tokens_of
 
@@ -72,8 +71,9 @@ class Learned:
 
     def __post_init__(self) -> None:
         self._care  # noqa: B018 - refuses what makes no sense
-        if self.k != 0:
-            count("k", self.k)
+        k: object = self.k
+        if isinstance(k, bool) or not isinstance(k, int) or k < 0:
+            raise ValueError(f"k is {self.k!r}; give a whole number, 0 to simulate nothing.")
         if self.propose not in PROPOSERS:
             raise ValueError(f"propose is {self.propose!r}; give {', '.join(PROPOSERS)}.")
         network = None

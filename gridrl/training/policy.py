@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import gridrl
@@ -294,11 +293,3 @@ class _Log:
 
     def note(self, step: int, found: Any) -> None:
         self._writer.writerow([step, f"{found.choice:.6g}", f"{found.loading:.6g}"])
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    """Whether two files of weights hold the same numbers."""
-    from safetensors.numpy import load_file
-
-    one, two = load_file(first), load_file(second)
-    return one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import scenarios
 from gridrl.env.choices import all_choices
@@ -15,8 +16,14 @@ from gridrl.training import policy as training
 from gridrl.training.expert import lesson, marks
 from gridrl.training.imitation import Learner, Pace, proposed, rate
 from gridrl.training.lessons import Syllabus, course_of, held_back, read_lesson, write_lesson
-from gridrl.training.policy import Plan, Practice, read_plan, same_weights, train_policy
+from gridrl.training.policy import Plan, Practice, read_plan, train_policy
 from gridrl.training.states import Trouble, draw_states
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    one, two = load_file(first), load_file(second)
+    return one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+
 
 SMALL = Plan(
     network=Shape(hidden=16, layers=2), learning=Pace(steps=160, batch=16),
